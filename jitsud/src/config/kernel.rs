@@ -1,0 +1,78 @@
+//! Recognises an ARM zImage by its first bytes (Linux, `Documentation/arch/arm/booting.rst`, section 5,
+//! and `arch/arm/boot/compressed/head.S`): a little-endian header of three words at 0x24.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Bytes that the check needs: up to the end of the zImage header.
+pub const HEAD_BYTES: usize = 0x30;
+
+/// Offset and value of the word that marks a zImage.
+const MAGIC_OFFSET: usize = 0x24;
+const MAGIC: u32 = 0x016f_2818;
+/// Offsets of the image's first address and of the address after its last byte.
+const START_OFFSET: usize = 0x28;
+const END_OFFSET: usize = 0x2c;
+
+/// The beginning of a kernel file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KernelHead {
+    /// The file's first bytes, zeroes after its end.
+    pub head: [u8; HEAD_BYTES],
+    /// The file's length in bytes.
+    pub length: u64,
+}
+
+/// Reads the beginning of a kernel file.
+///
+/// # Errors
+/// Whatever opening or reading the file fails with.
+pub fn probe_kernel(path: &Path) -> io::Result<KernelHead> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut start = Vec::with_capacity(HEAD_BYTES);
+    file.take(HEAD_BYTES as u64).read_to_end(&mut start)?;
+    let mut head = [0; HEAD_BYTES];
+    head[..start.len()].copy_from_slice(&start);
+    Ok(KernelHead { head, length })
+}
+
+/// The image's size in bytes, or what the file is instead and what to take.
+pub fn image_size(kernel: &KernelHead) -> Result<u64, (String, &'static str)> {
+    let word = |at: usize| {
+        let bytes = &kernel.head[at..at + 4];
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    };
+    if word(MAGIC_OFFSET) != MAGIC {
+        let (kind, fix) = other_kind(kernel, word(MAGIC_OFFSET));
+        return Err((format!("is not an ARM zImage but {kind}"), fix));
+    }
+    let (start, end) = (word(START_OFFSET), word(END_OFFSET));
+    let Some(size) = end.checked_sub(start).filter(|size| *size > 0) else {
+        return Err((
+            format!("has a broken zImage header: start {start:#x}, end {end:#x}"),
+            "build the kernel again",
+        ));
+    };
+    let size = u64::from(size);
+    if kernel.length < size {
+        return Err((
+            format!("is cut off: {} of {size} bytes are there", kernel.length),
+            "copy the whole file again",
+        ));
+    }
+    Ok(size)
+}
+
+fn other_kind(kernel: &KernelHead, magic: u32) -> (&'static str, &'static str) {
+    const ZIMAGE: &str = "use the zImage from arch/arm/boot";
+    match kernel.head {
+        _ if kernel.length == 0 => ("an empty file", "copy the kernel again"),
+        _ if magic == MAGIC.swap_bytes() => ("a big-endian zImage", "build the kernel little-endian"),
+        [0x7f, b'E', b'L', b'F', ..] => ("an ELF file", ZIMAGE),
+        [0x1f, 0x8b, ..] => ("a gzip file", "unpack it"),
+        [0x27, 0x05, 0x19, 0x56, ..] => ("a U-Boot image (uImage)", ZIMAGE),
+        _ => ("something else", ZIMAGE),
+    }
+}

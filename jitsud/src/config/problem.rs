@@ -1,0 +1,38 @@
+//! What is wrong with a configuration, said so that its author can put it right.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One mistake in the configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// The file as it was named to the program.
+    pub file: String,
+    /// Line in the file, counted from 1.
+    pub line: u32,
+    /// The service that is left out because of it; `None` for the node's own settings.
+    pub service: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub fix: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.file, self.line)?;
+        if let Some(service) = &self.service {
+            write!(f, "service {service}: ")?;
+        }
+        write!(f, "{}; {}", self.what, self.fix)
+    }
+}
+
+/// The configuration lacks something that the node cannot run without. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Unusable(
+    /// Everything that was found wrong, also what would not have been fatal.
+    pub Vec<Problem>,
+);

@@ -1,0 +1,326 @@
+//! Tables of mistakes and what is said about them; what is kept all the same; the file system's part.
+
+mod services;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+
+const KERNEL_BYTES: u32 = 300 * 1024;
+
+const GOOD: &str = r#"[node]
+name = "node"
+domain = "jitsu.test"
+uplink = "eth0"
+address = "10.0.2.15/24"
+gateway = "10.0.2.2"
+
+[[service]]
+name = "www"
+address = "10.0.2.20"
+kernel = "www"
+"#;
+
+/// The line of `GOOD` that is the service's header; what is added to `GOOD` starts at line 12.
+const SERVICE_LINE: u32 = 8;
+
+fn zimage(size: u32, length: u64) -> KernelHead {
+    let mut head = [0; HEAD_BYTES];
+    head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
+    head[0x2c..0x30].copy_from_slice(&size.to_le_bytes());
+    KernelHead { head, length }
+}
+
+fn starting_with(bytes: &[u8]) -> KernelHead {
+    let mut head = [0; HEAD_BYTES];
+    head[..bytes.len()].copy_from_slice(bytes);
+    KernelHead { head, length: 5000 }
+}
+
+/// A directory of kernels, good and bad.
+fn kernels(path: &Path) -> io::Result<KernelHead> {
+    let mut big_endian = zimage(KERNEL_BYTES, KERNEL_BYTES.into());
+    big_endian.head[0x24..0x28].reverse();
+    let mut backwards = zimage(0x1000, 0x1000);
+    backwards.head[0x28..0x2c].copy_from_slice(&0x2000_u32.to_le_bytes());
+    let files = HashMap::from([
+        ("/usr/lib/jitsu/kernels/www", zimage(KERNEL_BYTES, KERNEL_BYTES.into())),
+        ("/usr/lib/jitsu/kernels/linux", zimage(20 << 20, 20 << 20)),
+        ("/usr/lib/jitsu/kernels/cut", zimage(KERNEL_BYTES, 1000)),
+        ("/usr/lib/jitsu/kernels/elf", starting_with(b"\x7fELF")),
+        ("/usr/lib/jitsu/kernels/gzip", starting_with(b"\x1f\x8b")),
+        ("/usr/lib/jitsu/kernels/uimage", starting_with(b"\x27\x05\x19\x56")),
+        ("/usr/lib/jitsu/kernels/text", starting_with(b"#!/bin/sh")),
+        ("/usr/lib/jitsu/kernels/empty", KernelHead { head: [0; HEAD_BYTES], length: 0 }),
+        ("/usr/lib/jitsu/kernels/big", big_endian),
+        ("/usr/lib/jitsu/kernels/backwards", backwards),
+        ("/srv/other", zimage(KERNEL_BYTES, KERNEL_BYTES.into())),
+    ]);
+    let key = path.to_str().unwrap_or("");
+    files.get(key).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
+}
+
+fn read(text: &str) -> Result<Loaded, Unusable> {
+    parse(text, Path::new("jitsu.toml"), &kernels)
+}
+
+fn lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(Problem::to_string).collect()
+}
+
+/// `GOOD` with a piece of it exchanged.
+fn with(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from:?} is not in the good file");
+    GOOD.replacen(from, to, 1)
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let loaded = read(GOOD).unwrap();
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let node = &loaded.config.node;
+    assert_eq!(node.kernels, Path::new("/usr/lib/jitsu/kernels"));
+    assert_eq!((node.bridge.as_str(), node.prefix), ("br0", 24));
+    assert_eq!(node.netmask(), Ipv4Addr::new(255, 255, 255, 0));
+    assert_eq!(node.network(), Ipv4Addr::new(10, 0, 2, 0));
+    assert_eq!(node.broadcast(), Ipv4Addr::new(10, 0, 2, 255));
+    assert_eq!(node.fqdn(), "node.jitsu.test");
+    let www = Service {
+        name: "www".to_owned(),
+        dns: vec!["www.jitsu.test".to_owned()],
+        address: Ipv4Addr::new(10, 0, 2, 20),
+        kernel: PathBuf::from("/usr/lib/jitsu/kernels/www"),
+        memory_mib: 16,
+        vcpus: 1,
+        cmdline: String::new(),
+        ttl: Duration::from_secs(60),
+        idle: Duration::from_secs(120),
+        boot_timeout: Duration::from_secs(10),
+        wait_for_key: "data/ready".to_owned(),
+    };
+    assert_eq!(loaded.config.services, [www]);
+}
+
+#[test]
+fn every_key_is_used() {
+    let text = r#"
+        [node]
+        domain = "Jitsu.Test."
+        address = "10.0.2.15/24"
+        bridge = "xenbr"
+        kernels = "/srv"
+        [[service]]
+        name = "a-1"
+        dns = ["One.jitsu.test.", "jitsu.test", "x.y.jitsu.test"]
+        address = "10.0.2.254"
+        kernel = "other"
+        memory = 0x4
+        vcpus = 2
+        cmdline = "token=abc"
+        ttl = 5
+        idle = 5
+        boot_timeout = 3
+        wait_for_key = "data/up"
+    "#;
+    let loaded = read(text).unwrap();
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let (node, service) = (&loaded.config.node, &loaded.config.services[0]);
+    assert_eq!((node.name.as_str(), node.domain.as_str()), ("jitsu", "jitsu.test"));
+    assert_eq!((node.uplink.as_deref(), node.gateway, node.bridge.as_str()), (None, None, "xenbr"));
+    assert_eq!(service.dns, ["one.jitsu.test", "jitsu.test", "x.y.jitsu.test"]);
+    assert_eq!(service.kernel, Path::new("/srv/other"));
+    assert_eq!((service.memory_mib, service.vcpus), (4, 2));
+    assert_eq!((service.cmdline.as_str(), service.wait_for_key.as_str()), ("token=abc", "data/up"));
+    let times = (service.ttl.as_secs(), service.idle.as_secs(), service.boot_timeout.as_secs());
+    assert_eq!(times, (5, 5, 3));
+}
+
+#[test]
+fn all_mistakes_are_told_in_the_order_of_the_file() {
+    let text = "nodes = 1\n[node]\nnmae = 1\ndomain = \"jitsu.test\"\naddress = \"10.0.2.15/24\"\n\
+                [[service]]\nname = \"a\"\nkernel = \"nope\"\nmemory = \"x\"\n[[service]]\nttl = 0\n";
+    let loaded = read(text).unwrap();
+    let places: Vec<_> = loaded
+        .problems
+        .iter()
+        .map(|problem| (problem.line, problem.what.split(' ').next().unwrap()))
+        .collect();
+    let expected = [
+        (1, "unknown"),
+        (3, "unknown"),
+        (6, "address"),
+        (8, "kernel"),
+        (9, "memory"),
+        (10, "name"),
+        (10, "address"),
+        (10, "kernel"),
+        (11, "ttl"),
+    ];
+    assert_eq!(places, expected);
+    assert_eq!(loaded.config.services, []);
+}
+
+#[test]
+fn a_bad_optional_setting_of_the_node_keeps_its_default() {
+    let table = [
+        (
+            with("name = \"node\"", "name = \"No de\""),
+            "2: name \"No de\" contains 'N'; use a-z, 0-9 and hyphens inside; jitsu is used meanwhile",
+        ),
+        (
+            with("uplink = \"eth0\"", "uplink = \"eth0/1\""),
+            "4: uplink \"eth0/1\" is not an interface name; write for example uplink = \"eth0\"; \
+             the first Ethernet interface is used meanwhile",
+        ),
+        (
+            with("uplink = \"eth0\"", "bridge = \"a-name-that-is-too-long\""),
+            "4: bridge \"a-name-that-is-too-long\" is not an interface name; \
+             write for example bridge = \"br0\"; br0 is used meanwhile",
+        ),
+        (
+            with("uplink = \"eth0\"", "kernels = \"here\""),
+            "4: kernels \"here\" is not an absolute path; begin it with /; \
+             /usr/lib/jitsu/kernels is used meanwhile",
+        ),
+        (
+            with("10.0.2.2\"", "10.0.3.2\""),
+            "6: gateway \"10.0.3.2\" is not in the bridge's network 10.0.2.0/24; \
+             give the router's address or remove the key; no gateway is used meanwhile",
+        ),
+        (
+            with("10.0.2.2\"", "10.0.2.15\""),
+            "6: gateway \"10.0.2.15\" is the node's own address; \
+             give the router's address or remove the key; no gateway is used meanwhile",
+        ),
+        (
+            with("10.0.2.2\"", "router\""),
+            "6: gateway \"router\" is not an IPv4 address; \
+             give the router's address or remove the key; no gateway is used meanwhile",
+        ),
+        (
+            with("10.0.2.2\"", "10.0.2.255\""),
+            "6: gateway \"10.0.2.255\" cannot be a host's address; \
+             give the router's address or remove the key; no gateway is used meanwhile",
+        ),
+        (with("uplink", "uplonk"), "4: unknown key \"uplonk\"; did you mean uplink?"),
+        (
+            with("[[service]]", "[services]\n[[service]]"),
+            "8: unknown key \"services\"; did you mean service?",
+        ),
+    ];
+    for (text, expected) in table {
+        let loaded = read(&text).unwrap();
+        assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{expected}")]);
+        assert_eq!(loaded.config.services.len(), 1, "{expected}");
+    }
+}
+
+#[test]
+fn services_must_be_a_list_of_tables() {
+    let loaded = read(&with("[[service]]", "[service]")).unwrap();
+    let expected = "service is a table, not a list of tables; write [[service]]";
+    assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{SERVICE_LINE}: {expected}")]);
+    assert_eq!(loaded.config.services, []);
+}
+
+#[test]
+fn without_domain_or_address_there_is_no_node() {
+    let table = [
+        ("".to_owned(), "1: there is no [node]; add [node] with domain and address"),
+        (
+            "node = 5".to_owned(),
+            "1: node is a whole number, not a table; write [node] with domain and address",
+        ),
+        (with("domain = \"jitsu.test\"", ""), "1: domain is missing; add domain = \"jitsu.example.org\""),
+        (
+            with("jitsu.test", "jitsu test"),
+            "3: domain \"jitsu test\" contains ' '; write a DNS zone, as in domain = \"jitsu.example.org\"",
+        ),
+        (
+            with("jitsu.test", &["a.example"; 20].join(".")),
+            "3: domain \"LONG\" has more than 189 characters, too many for a zone; \
+             write a DNS zone, as in domain = \"jitsu.example.org\"",
+        ),
+        (with("address = \"10.0.2.15/24\"", ""), "1: address is missing; add address = \"192.168.1.2/24\""),
+        (
+            with("10.0.2.15/24", "10.0.2.15"),
+            "5: address \"10.0.2.15\" is not an IPv4 address with a prefix length; \
+             write address = \"192.168.1.2/24\"",
+        ),
+        (
+            with("10.0.2.15/24", "10.0.2.15/31"),
+            "5: address \"10.0.2.15/31\" has a prefix length that leaves no room for services; \
+             give a prefix length of 1 to 30",
+        ),
+        (
+            with("10.0.2.15/24", "10.0.2.0/24"),
+            "5: address \"10.0.2.0/24\" is the network's own address; give the bridge a host address",
+        ),
+        (
+            with("10.0.2.15/24", "10.0.2.255/24"),
+            "5: address \"10.0.2.255/24\" is the network's broadcast address; give the bridge a host address",
+        ),
+        (
+            with("10.0.2.15/24", "127.0.0.1/8"),
+            "5: address \"127.0.0.1/8\" cannot be a host's address; give the bridge a host address",
+        ),
+    ];
+    for (text, expected) in table {
+        let Unusable(problems) = read(&text).unwrap_err();
+        let long = ["a.example"; 20].join(".");
+        let expected = format!("jitsu.toml:{}", expected.replace("LONG", &long));
+        assert_eq!(lines(&problems), [expected]);
+    }
+}
+
+#[test]
+fn text_that_is_not_toml_is_refused_with_its_line() {
+    let table = [
+        (format!("{GOOD}memory = \n"), 12),
+        (format!("{GOOD}name = \"again\"\n"), 12),
+        (format!("{GOOD}[[service\n"), 12),
+        (with("address = \"10.0.2.20\"", "address = 10.0.2.20"), 10),
+        ("\u{0}".to_owned(), 1),
+    ];
+    for (text, line) in table {
+        let Unusable(problems) = read(&text).unwrap_err();
+        assert_eq!(problems.len(), 1, "{text}");
+        assert_eq!(problems[0].line, line, "{}", problems[0]);
+        assert!(problems[0].what.starts_with("is not valid TOML: "), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn load_reads_files_and_kernels() {
+    let folder = std::env::temp_dir().join(format!("jitsud-config-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let mut kernel = zimage(0x40, 0x40).head.to_vec();
+    kernel.resize(0x40, 0);
+    fs::write(folder.join("www"), kernel).unwrap();
+    let file = folder.join("jitsu.toml");
+
+    fs::write(
+        &file,
+        with("\"www\"\n", &format!("\"www\"\nkernel = {:?}\n", folder.join("www")))
+            .replace("kernel = \"www\"\n", ""),
+    )
+    .unwrap();
+    let good = load(&file).unwrap();
+    fs::write(&file, b"# fine\n# \xff\n").unwrap();
+    let not_utf8 = load(&file).unwrap_err();
+    let absent = load(&folder.join("absent.toml")).unwrap_err();
+    let short = probe_kernel(&file).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+
+    assert_eq!(lines(&good.problems), [""; 0]);
+    assert_eq!(good.config.services[0].kernel, folder.join("www"));
+    let expected = format!("{}:2: the text is not UTF-8; save the file as UTF-8", file.display());
+    assert_eq!(not_utf8.to_string(), expected);
+    assert!(absent.to_string().contains("absent.toml:1: cannot be read: No such file"), "{absent}");
+    assert_eq!((short.length, &short.head[..6], short.head[20]), (11, &b"# fine"[..], 0));
+}

@@ -1,0 +1,266 @@
+//! What may be wrong with a service, and what is said about it.
+
+use super::*;
+
+#[test]
+fn a_bad_service_is_left_out_and_explained() {
+    let long_label = "a".repeat(64);
+    let long_label_problem = format!(
+        "9: service {long_label}: name {long_label:?} has 64 characters, more than 63; \
+         use 1 to 63 of a-z, 0-9 and hyphens inside"
+    );
+    let long_cmdline = format!("cmdline = \"{}\"", "x".repeat(MAX_CMDLINE + 1));
+    // What is added to the service's table, and the one thing said about it. Keys that `GOOD` has are
+    // written as "old => new".
+    let table: &[(&str, &str)] = &[
+        // Unknown keys.
+        ("adress = 1", "12: service www: unknown key \"adress\"; did you mean address?"),
+        ("memroy = 4", "12: service www: unknown key \"memroy\"; did you mean memory?"),
+        ("boot-timeout = 4", "12: service www: unknown key \"boot-timeout\"; did you mean boot_timeout?"),
+        (
+            "\ncolour = 1",
+            "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
+             kernel, memory, vcpus, cmdline, ttl, idle, boot_timeout, wait_for_key",
+        ),
+        // Names.
+        ("name = \"www\" =>", "8: name is missing; add name = \"www\""),
+        ("name = \"www\" => name = 7", "9: name is a whole number, not a string; write name = \"www\""),
+        ("name = \"www\" => name = \"WWW\"", "9: service WWW: name \"WWW\" contains 'W'; write \"www\""),
+        (
+            "name = \"www\" => name = \"\"",
+            "9: name \"\" is empty; use 1 to 63 of a-z, 0-9 and hyphens inside",
+        ),
+        (
+            "name = \"www\" => name = \"a_b\"",
+            "9: service a_b: name \"a_b\" contains '_'; use 1 to 63 of a-z, 0-9 and hyphens inside",
+        ),
+        (
+            "name = \"www\" => name = \"-a\"",
+            "9: service -a: name \"-a\" begins or ends with a hyphen; \
+             use 1 to 63 of a-z, 0-9 and hyphens inside",
+        ),
+        (&format!("name = \"www\" => name = \"{long_label}\""), &long_label_problem),
+        // DNS names.
+        (
+            "dns = \"www.jitsu.test\"",
+            "12: service www: dns is a string, not a list of strings; write dns = [\"www.jitsu.test\"]",
+        ),
+        (
+            "dns = [\"a.jitsu.test\",\n 5]",
+            "13: service www: dns is a whole number, not a list of strings; write dns = [\"www.jitsu.test\"]",
+        ),
+        ("dns = []", "12: service www: dns is empty; remove it for the default, or list a name"),
+        (
+            "dns = [\"www.example.org\"]",
+            "12: service www: DNS name \"www.example.org\" is outside the node's zone \"jitsu.test\"; \
+             end it in .jitsu.test, or change [node] domain",
+        ),
+        (
+            "dns = [\"notjitsu.test\"]",
+            "12: service www: DNS name \"notjitsu.test\" is outside the node's zone \"jitsu.test\"; \
+             end it in .jitsu.test, or change [node] domain",
+        ),
+        (
+            "dns = [\"a..jitsu.test\"]",
+            "12: service www: DNS name \"a..jitsu.test\" has a label \"\" that is empty; \
+             write dns = [\"www.jitsu.test\"]",
+        ),
+        (
+            "dns = [\"a.jitsu.test\",\n\n\"A.JITSU.TEST.\"]",
+            "14: service www: DNS name \"a.jitsu.test\" already belongs to www; \
+             give each service names of its own",
+        ),
+        (
+            "dns = [\"node.jitsu.test\"]",
+            "12: service www: DNS name \"node.jitsu.test\" already belongs to the node; \
+             give each service names of its own",
+        ),
+        // Addresses.
+        (
+            "address = \"10.0.2.20\" =>",
+            "8: service www: address is missing; add an address of 10.0.2.0/24 in quotes",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = \"10.0.2\"",
+            "10: service www: address \"10.0.2\" is not an IPv4 address; \
+             write an address of 10.0.2.0/24 in quotes",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = \"10.0.2.20/24\"",
+            "10: service www: address \"10.0.2.20/24\" is not an IPv4 address; \
+             write \"10.0.2.20\"; the prefix length is the node's",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = \"10.0.3.20\"",
+            "10: service www: address 10.0.3.20 is outside the bridge's network 10.0.2.0/24; \
+             take a free address of 10.0.2.0/24",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = \"10.0.2.15\"",
+            "10: service www: address 10.0.2.15 already belongs to the node; \
+             take another address of 10.0.2.0/24",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = \"10.0.2.2\"",
+            "10: service www: address 10.0.2.2 already belongs to the gateway; \
+             take another address of 10.0.2.0/24",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = \"10.0.2.0\"",
+            "10: service www: address 10.0.2.0 already belongs to the network itself; \
+             take another address of 10.0.2.0/24",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = \"10.0.2.255\"",
+            "10: service www: address 10.0.2.255 already belongs to the network's broadcast; \
+             take another address of 10.0.2.0/24",
+        ),
+        // Kernels.
+        ("kernel = \"www\" =>", "8: service www: kernel is missing; add kernel = \"www\""),
+        ("kernel = \"www\" => kernel = \"\"", "11: service www: kernel is empty; name an ARM zImage"),
+        (
+            "kernel = \"www\" => kernel = \"nope\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/nope cannot be read: no such file; \
+             put the zImage there or correct the path",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"elf\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/elf is not an ARM zImage but an ELF file; \
+             use the zImage from arch/arm/boot",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"gzip\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/gzip is not an ARM zImage but a gzip file; \
+             unpack it",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"uimage\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/uimage is not an ARM zImage but a U-Boot image \
+             (uImage); use the zImage from arch/arm/boot",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"text\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/text is not an ARM zImage but something else; \
+             use the zImage from arch/arm/boot",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"empty\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/empty is not an ARM zImage but an empty file; \
+             copy the kernel again",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"big\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/big is not an ARM zImage but a big-endian \
+             zImage; build the kernel little-endian",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"cut\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/cut is cut off: 1000 of 307200 bytes are there; \
+             copy the whole file again",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"backwards\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/backwards has a broken zImage header: \
+             start 0x2000, end 0x1000; build the kernel again",
+        ),
+        // Numbers.
+        (
+            "memory = 2",
+            "12: service www: memory = 2 MiB is too little for a kernel of 300 KiB; give at least memory = 3",
+        ),
+        (
+            "kernel = \"www\" => kernel = \"linux\"",
+            "8: service www: memory = 16 MiB is too little for a kernel of 20480 KiB; \
+             give at least memory = 23",
+        ),
+        ("memory = 0", "12: service www: memory = 0 is out of range; give 1 to 2048 MiB"),
+        ("memory = 4096", "12: service www: memory = 4096 is out of range; give 1 to 2048 MiB"),
+        ("memory = -1", "12: service www: memory = -1 is out of range; give 1 to 2048 MiB"),
+        (
+            "memory = 9_223_372_036_854_775_807",
+            "12: service www: memory = 9223372036854775807 is out of range; give 1 to 2048 MiB",
+        ),
+        ("memory = \"4M\"", "12: service www: memory is a string, not a whole number; write memory = 1"),
+        ("memory = 4.5", "12: service www: memory is a fraction, not a whole number; write memory = 1"),
+        ("vcpus = 9", "12: service www: vcpus = 9 is out of range; give 1 to 8 CPUs"),
+        ("vcpus = true", "12: service www: vcpus is true or false, not a whole number; write vcpus = 1"),
+        ("ttl = 0", "12: service www: ttl = 0 is out of range; give 1 to 86400 seconds"),
+        ("idle = 999999", "12: service www: idle = 999999 is out of range; give 1 to 604800 seconds"),
+        (
+            "idle = 30",
+            "12: service www: idle = 30 s is shorter than ttl = 60 s; \
+             give idle at least 60: cached answers would lead to a stopped service",
+        ),
+        ("boot_timeout = 301", "12: service www: boot_timeout = 301 is out of range; give 1 to 300 seconds"),
+        // Strings with rules.
+        (
+            "cmdline = [\"a\"]",
+            "12: service www: cmdline is a list, not a string; write cmdline = \"token=abc\"",
+        ),
+        (
+            "cmdline = \"a\\u0000b\"",
+            "12: service www: cmdline contains the control character '\\0'; \
+             remove it; arguments are separated by spaces",
+        ),
+        (&long_cmdline, "12: service www: cmdline has 897 bytes, more than 896; shorten it to 896 bytes"),
+        (
+            "wait_for_key = \"/local/domain/1/data\"",
+            "12: service www: wait_for_key \"/local/domain/1/data\" is not relative to the domain's \
+             directory; write for example \"data/ready\"",
+        ),
+        (
+            "wait_for_key = \"data//ready\"",
+            "12: service www: wait_for_key \"data//ready\" is not a XenStore path; \
+             write for example \"data/ready\"",
+        ),
+        (
+            "wait_for_key = \"\"",
+            "12: service www: wait_for_key \"\" is not a XenStore path; write for example \"data/ready\"",
+        ),
+    ];
+    const OTHER: &str = "[[service]]\nname = \"other\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n";
+    for (change, expected) in table {
+        let text = match change.split_once(" =>") {
+            Some((from, to)) => with(from, to.trim()),
+            None => format!("{GOOD}{change}\n"),
+        };
+        // Whatever is wrong with one service, the next one is there.
+        let loaded = read(&format!("{text}\n{OTHER}")).unwrap();
+        assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{expected}")], "{change}");
+        let names: Vec<_> = loaded.config.services.iter().map(|service| &service.name).collect();
+        assert_eq!(names, ["other"], "{change}");
+    }
+}
+
+#[test]
+fn what_two_services_claim_belongs_to_the_first() {
+    let second = |name: &str, address: &str, dns: &str| {
+        format!("{GOOD}[[service]]\nname = \"{name}\"\naddress = \"{address}\"\nkernel = \"www\"\n{dns}\n")
+    };
+    let table = [
+        (
+            second("www", "10.0.2.21", "dns = [\"b.jitsu.test\"]"),
+            "13: service www: name \"www\" is already taken by the service on line 9; \
+             give each service a name of its own",
+        ),
+        (
+            second("b", "10.0.2.20", ""),
+            "14: service b: address 10.0.2.20 already belongs to www; take another address of 10.0.2.0/24",
+        ),
+        (
+            second("b", "10.0.2.21", "dns = [\"WWW.jitsu.test\"]"),
+            "16: service b: DNS name \"www.jitsu.test\" already belongs to www; \
+             give each service names of its own",
+        ),
+        (
+            second("node", "10.0.2.21", ""),
+            "12: service node: DNS name \"node.jitsu.test\" already belongs to the node; \
+             give each service names of its own",
+        ),
+    ];
+    for (text, expected) in table {
+        let loaded = read(&text).unwrap();
+        assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{expected}")]);
+        assert_eq!(loaded.config.services.len(), 1, "{expected}");
+    }
+}

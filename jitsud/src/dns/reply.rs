@@ -1,0 +1,188 @@
+//! From a message to its reply (RFC 1035, section 4; RFC 6891 for EDNS).
+
+use std::net::SocketAddr;
+
+use hickory_server::net::xfer::Protocol;
+use hickory_server::proto::op::{Edns, LowerQuery, Metadata, OpCode, ResponseCode};
+use hickory_server::proto::rr::rdata::opt::EdnsOption;
+use hickory_server::proto::rr::{Name, Record};
+use hickory_server::proto::serialize::binary::BinEncoder;
+use hickory_server::server::Request;
+use hickory_server::zone_handler::MessageResponseBuilder;
+
+use super::zone::{Verdict, Zone, address_record};
+use crate::directory::Moment;
+use crate::summoner::{SummonError, Summoner};
+
+/// Bytes of a message's header.
+const HEADER: usize = 12;
+/// The header's third byte: the bit that marks replies, and where the operation code stands.
+const IS_REPLY: u8 = 0x80;
+const OPCODE_MASK: u8 = 0x78;
+const RECURSION_DESIRED: u8 = 0x01;
+
+/// Longest reply over UDP without EDNS (RFC 1035, section 2.3.4).
+const PLAIN_UDP: u16 = 512;
+/// Longest reply over UDP that we promise and send with EDNS: no fragments anywhere (DNS flag day 2020).
+const EDNS_UDP: u16 = 1232;
+
+/// EDNS option "Extended DNS Error" (RFC 8914) and the codes used.
+const EXTENDED_ERROR: u16 = 15;
+const ERROR_OTHER: u16 = 0;
+const ERROR_NOT_READY: u16 = 14;
+/// Longest text of an extended error: with the question it fits into a reply of any size.
+const MAX_ERROR_TEXT: usize = 200;
+
+/// How a message came, which limits the reply's size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// The reply to one message, or `None` where silence is right: for what is too short to be a message, and for
+/// replies, lest two servers talk to each other for ever.
+pub async fn reply(
+    message: &[u8],
+    peer: SocketAddr,
+    transport: Transport,
+    received: Moment,
+    zone: &Zone,
+    summoner: &Summoner,
+) -> Option<Vec<u8>> {
+    let header = message.get(..HEADER)?;
+    if header[2] & IS_REPLY != 0 {
+        return None;
+    }
+    if OpCode::from_u8((header[2] & OPCODE_MASK) >> 3) != OpCode::Query {
+        return Some(bare_reply(header, ResponseCode::NotImp));
+    }
+    // Exactly one question (RFC 9619).
+    if header[4..6] != [0, 1] {
+        return Some(bare_reply(header, ResponseCode::FormErr));
+    }
+    let protocol = match transport {
+        Transport::Udp => Protocol::Udp,
+        Transport::Tcp => Protocol::Tcp,
+    };
+    let request = match Request::from_bytes(message.to_vec(), peer, protocol) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::debug!(%peer, "malformed DNS message: {error}");
+            return Some(bare_reply(header, ResponseCode::FormErr));
+        }
+    };
+    let query = request.queries.queries().first()?;
+    let outcome = if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
+        Outcome::error(ResponseCode::BADVERS)
+    } else {
+        decide(query, received, zone, summoner).await
+    };
+    encode(&request, transport, &outcome, zone)
+        .inspect_err(|error| tracing::error!(%peer, "a DNS reply could not be encoded: {error}"))
+        .or_else(|_| encode(&request, transport, &Outcome::error(ResponseCode::ServFail), zone))
+        .ok()
+}
+
+/// What a reply says.
+struct Outcome {
+    code: ResponseCode,
+    authoritative: bool,
+    answers: Vec<Record>,
+    /// Whether the SOA record goes along, so that the absence may be cached.
+    with_soa: bool,
+    /// Code and text for people.
+    extended_error: Option<(u16, String)>,
+}
+
+impl Outcome {
+    fn error(code: ResponseCode) -> Self {
+        Outcome { code, authoritative: false, answers: Vec::new(), with_soa: false, extended_error: None }
+    }
+
+    fn answer(answers: Vec<Record>) -> Self {
+        Outcome { authoritative: true, answers, ..Outcome::error(ResponseCode::NoError) }
+    }
+
+    fn absence(code: ResponseCode) -> Self {
+        Outcome { authoritative: true, with_soa: true, ..Outcome::error(code) }
+    }
+
+    fn failure(error: &SummonError) -> Self {
+        let code = match error {
+            SummonError::Failed { .. } => ERROR_OTHER,
+            SummonError::Busy | SummonError::ShuttingDown => ERROR_NOT_READY,
+        };
+        let extended_error = Some((code, error.to_string()));
+        Outcome { extended_error, ..Outcome::error(ResponseCode::ServFail) }
+    }
+}
+
+async fn decide(query: &LowerQuery, received: Moment, zone: &Zone, summoner: &Summoner) -> Outcome {
+    match zone.ask(query.name(), query.query_class(), query.query_type()) {
+        Verdict::Answer(records) => Outcome::answer(records),
+        Verdict::NoData => Outcome::absence(ResponseCode::NoError),
+        Verdict::NoSuchName => Outcome::absence(ResponseCode::NXDomain),
+        Verdict::Refuse => Outcome::error(ResponseCode::Refused),
+        Verdict::Summon(service) => match summoner.summon(service, received.0).await {
+            Ok(summoned) => {
+                let ttl = u32::try_from(summoned.ttl.as_secs()).unwrap_or(u32::MAX);
+                // The name as it was asked, in its spelling, so that it is compressed to a pointer.
+                let name: Name = query.original().name().clone();
+                Outcome::answer(vec![address_record(name, ttl, summoned.address)])
+            }
+            Err(error) => {
+                tracing::info!(name = %query.name(), "cannot be summoned: {error}");
+                Outcome::failure(&error)
+            }
+        },
+    }
+}
+
+fn encode(
+    request: &Request,
+    transport: Transport,
+    outcome: &Outcome,
+    zone: &Zone,
+) -> Result<Vec<u8>, hickory_server::proto::ProtoError> {
+    // A reply has EDNS if and only if the question had (RFC 6891, section 6.1.1).
+    let edns = request.edns.as_ref().map(|_| {
+        let mut edns = Edns::new();
+        edns.set_max_payload(EDNS_UDP);
+        if let Some((code, text)) = &outcome.extended_error {
+            let text = &text[..text.floor_char_boundary(MAX_ERROR_TEXT)];
+            let data = [&code.to_be_bytes(), text.as_bytes()].concat();
+            edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, data));
+        }
+        edns
+    });
+    let limit = match (transport, &request.edns) {
+        (Transport::Tcp, _) => u16::MAX,
+        (Transport::Udp, None) => PLAIN_UDP,
+        (Transport::Udp, Some(edns)) => edns.max_payload().clamp(PLAIN_UDP, EDNS_UDP),
+    };
+    let mut metadata = Metadata::response_from_request(&request.metadata);
+    metadata.response_code = outcome.code;
+    metadata.authoritative = outcome.authoritative;
+
+    let mut builder = MessageResponseBuilder::from_message_request(request);
+    if let Some(edns) = &edns {
+        builder.edns(edns);
+    }
+    let soa = outcome.with_soa.then(|| zone.soa());
+    let response = builder.build(metadata, &outcome.answers, [], soa, []);
+    let mut bytes = Vec::with_capacity(usize::from(PLAIN_UDP));
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_max_size(limit);
+    response.destructive_emit(&mut encoder)?;
+    Ok(bytes)
+}
+
+/// A reply of a header alone, for messages whose question is not to be trusted.
+fn bare_reply(header: &[u8], code: ResponseCode) -> Vec<u8> {
+    let mut reply = vec![0; HEADER];
+    reply[..2].copy_from_slice(&header[..2]);
+    reply[2] = IS_REPLY | header[2] & (OPCODE_MASK | RECURSION_DESIRED);
+    reply[3] = code.low();
+    reply
+}

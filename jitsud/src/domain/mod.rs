@@ -1,0 +1,55 @@
+//! Making and unmaking domains.
+//!
+//! [`devicetree`] and [`nodes`] are pure: what a guest finds in memory and in XenStore. [`builder`] makes
+//! the hypercalls.
+
+pub mod builder;
+pub mod devicetree;
+pub mod nodes;
+
+pub use builder::{BuildError, Domain, build};
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// A domain to be made.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Its name in XenStore.
+    pub name: String,
+    /// A UUID, so that it can be told from a later domain with the same number.
+    pub uuid: [u8; 16],
+    /// What it runs: a zImage, in memory from the start of the daemon, so that a summon reads no file.
+    pub kernel: Arc<[u8]>,
+    /// MiB of RAM, from 1 to 3072.
+    pub memory_mib: u32,
+    /// vCPUs, at least 1.
+    pub vcpus: u32,
+    /// The kernel's command line.
+    pub bootargs: String,
+    /// Its network interface.
+    pub vif: Vif,
+}
+
+/// A virtual network interface.
+#[derive(Clone, Debug)]
+pub struct Vif {
+    /// The guest's address on the link.
+    pub mac: [u8; 6],
+    /// For dom0's tools to see; the guest learns it from its command line.
+    pub address: Ipv4Addr,
+    /// The bridge it is a port of.
+    pub bridge: String,
+}
+
+/// A MAC address as XenStore has it.
+pub fn mac_text(mac: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+/// A UUID as XenStore has it.
+pub fn uuid_text(uuid: [u8; 16]) -> String {
+    let hex: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}

@@ -1,0 +1,105 @@
+//! A domain's XenStore nodes: what a guest and dom0's netback find, as Xen's own toolstack writes it
+//! (`docs/misc/xenstore-paths.pandoc`, `xen/include/public/io/netif.h`). Pure.
+
+use xen_sys::DomId;
+use xen_sys::io::xenbus::XenbusState;
+use xenstore::{Access, Change, Perms};
+
+use super::{Spec, mac_text, uuid_text};
+
+/// The directory of a domain.
+pub fn home(domid: DomId) -> String {
+    format!("/local/domain/{domid}")
+}
+
+/// The directory of the back half of a domain's only network interface.
+pub fn vif_backend(domid: DomId) -> String {
+    format!("{}/backend/vif/{domid}/0", home(DomId::DOM0))
+}
+
+/// All nodes of a new domain, to be written at once.
+pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
+    let home = home(domid);
+    let vm = format!("/vm/{}", uuid_text(spec.uuid));
+    let backend = vif_backend(domid);
+    let frontend = format!("{home}/device/vif/0");
+    let mac = mac_text(spec.vif.mac);
+    let kib = (u64::from(spec.memory_mib) * 1024).to_string();
+    let id = domid.to_string();
+    let initialising = XenbusState::Initialising.as_str();
+
+    // What the guest may read, what it may write, and what both halves of a device share.
+    let read_only = Perms::new(DomId::DOM0, Access::None).with(domid, Access::Read);
+    let own = Perms::new(domid, Access::None);
+    let device_front = Perms::new(domid, Access::None).with(DomId::DOM0, Access::Read);
+    let device_back = read_only.clone();
+
+    let mut changes = Vec::new();
+    let mut write = |path: String, value: &str, perms: &Perms| {
+        changes.push(Change::Write { path, value: value.as_bytes().to_vec(), perms: Some(perms.clone()) });
+    };
+    write(vm.clone(), "", &read_only);
+    write(format!("{vm}/name"), &spec.name, &read_only);
+    write(format!("{vm}/uuid"), &uuid_text(spec.uuid), &read_only);
+
+    write(home.clone(), "", &read_only);
+    write(format!("{home}/name"), &spec.name, &read_only);
+    write(format!("{home}/domid"), &id, &read_only);
+    write(format!("{home}/vm"), &vm, &read_only);
+    write(format!("{home}/memory"), "", &read_only);
+    write(format!("{home}/memory/target"), &kib, &read_only);
+    write(format!("{home}/memory/static-max"), &kib, &read_only);
+    write(format!("{home}/cpu"), "", &read_only);
+    for cpu in 0..spec.vcpus {
+        write(format!("{home}/cpu/{cpu}"), "", &read_only);
+        write(format!("{home}/cpu/{cpu}/availability"), "online", &read_only);
+    }
+    write(format!("{home}/control"), "", &read_only);
+    write(format!("{home}/control/shutdown"), "", &own);
+    write(format!("{home}/control/feature-poweroff"), "", &own);
+    write(format!("{home}/control/feature-reboot"), "", &own);
+    write(format!("{home}/data"), "", &own);
+    write(format!("{home}/device"), "", &read_only);
+    write(format!("{home}/device/vif"), "", &read_only);
+
+    write(frontend.clone(), "", &device_front);
+    for (key, value) in [
+        ("backend", backend.as_str()),
+        ("backend-id", "0"),
+        ("handle", "0"),
+        ("mac", &mac),
+        ("state", initialising),
+    ] {
+        write(format!("{frontend}/{key}"), value, &device_front);
+    }
+
+    write(backend.clone(), "", &device_back);
+    for (key, value) in [
+        ("frontend", frontend.as_str()),
+        ("frontend-id", &id),
+        ("online", "1"),
+        ("state", initialising),
+        ("handle", "0"),
+        ("mac", &mac),
+        ("ip", &spec.vif.address.to_string()),
+        ("bridge", &spec.vif.bridge),
+        ("type", "vif"),
+        // netback insists on one; there is no script here that would run.
+        ("script", ""),
+        // jitsud itself makes the interface a port of the bridge, as soon as the kernel announces it:
+        // netback need not wait for a script to write this.
+        ("hotplug-status", "connected"),
+    ] {
+        write(format!("{backend}/{key}"), value, &device_back);
+    }
+    changes
+}
+
+/// What undoes [`create`]. The back half goes first: on that, netback lets go of the guest's pages.
+pub fn remove(domid: DomId, uuid: [u8; 16]) -> Vec<Change> {
+    let backend = format!("{}/backend/vif/{domid}", home(DomId::DOM0));
+    [backend, home(domid), format!("/vm/{}", uuid_text(uuid))]
+        .into_iter()
+        .map(|path| Change::Remove { path })
+        .collect()
+}

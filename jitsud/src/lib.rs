@@ -1,0 +1,20 @@
+//! The just-in-time toolstack: a DNS query makes a virtual machine run.
+//!
+//! `ARCHITECTURE.md` at the root of the repository is the map. Decisions live in modules without I/O
+//! ([`config`], [`directory`], [`domain::devicetree`], [`domain::nodes`]); the others connect them to Xen,
+//! Linux and the network.
+
+pub mod config;
+pub mod console;
+pub mod directory;
+pub mod dns;
+pub mod domain;
+mod listener;
+pub mod net;
+pub mod node;
+pub mod schema;
+pub mod status;
+pub mod store;
+pub mod summoner;
+pub mod text;
+pub mod xen;

@@ -1,0 +1,126 @@
+//! `jitsud [--config FILE]`: parses, connects, serves until SIGTERM.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jitsud::config::{self, Unusable};
+use jitsud::directory::Moment;
+use jitsud::net::Network;
+use jitsud::node::Core;
+use jitsud::schema::Boot;
+use jitsud::summoner::Summoner;
+use jitsud::text::chain;
+use jitsud::{dns, status};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+const USAGE: &str = "\
+jitsud: summons unikernels when they are asked for
+
+Usage: jitsud [--config FILE]
+
+  --config FILE  the node and its services (default /etc/jitsu.toml)
+  --help         this text
+
+Runs in dom0 of Xen 4.17 to 4.21 on ARM and logs to standard error. SIGTERM ends all services.
+Example: jitsud --config /boot/jitsu.toml";
+
+/// Requests that may wait to be looked at; more are told that the node is busy.
+const REQUESTS: usize = 512;
+
+fn main() -> ExitCode {
+    let started = Moment::now();
+    let file = match arguments() {
+        Ok(Some(file)) => file,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("jitsud: {message}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .with_timer(tracing_subscriber::fmt::time::uptime())
+        .init();
+    // Threads that build domains are kept: starting one takes longer than many a build.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(Duration::from_secs(24 * 60 * 60))
+        .build();
+    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(file, started)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> Result<Option<PathBuf>, String> {
+    let mut arguments = std::env::args_os().skip(1);
+    let mut file = PathBuf::from("/etc/jitsu.toml");
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--help" | "-h") => return Ok(None),
+            Some("--config") => file = arguments.next().ok_or("--config needs a file")?.into(),
+            _ => return Err(format!("{} is not known", argument.display())),
+        }
+    }
+    Ok(Some(file))
+}
+
+async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let loaded = match config::load(&file) {
+        Ok(loaded) => loaded,
+        Err(Unusable(problems)) => {
+            for problem in problems {
+                tracing::error!("{problem}");
+            }
+            tracing::error!("nothing can run until the file is mended; then send SIGTERM to start anew");
+            terminate.recv().await;
+            return Err("the configuration cannot be used".into());
+        }
+    };
+    for problem in &loaded.problems {
+        tracing::warn!("{problem}");
+    }
+
+    let config = loaded.config.clone();
+    let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::default() };
+    let mut core = Core::start(loaded, boot)?;
+    let network = Network::set_up(&config.node).await?;
+    tokio::spawn(network.run(core.vif_reports()));
+
+    let address = config.node.address;
+    let udp = UdpSocket::bind((address, 53)).await?;
+    let tcp = TcpListener::bind((address, 53)).await?;
+    let http = TcpListener::bind((address, 80)).await?;
+    let (summoner, requests) = Summoner::new(REQUESTS);
+    let shutdown = CancellationToken::new();
+    let zone = Arc::new(dns::Zone::new(&config)?);
+    let dns = tokio::spawn(dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()));
+    let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
+    core.dns_answers();
+    tracing::info!(%address, domain = config.node.domain, services = config.services.len(), "ready");
+
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        stop.cancel();
+    });
+    core.run(requests, shutdown).await;
+    dns.await?;
+    status.await?;
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! The JSON document of `GET /status`, version [`VERSION`].
+//!
+//! The types below are the schema. Rules for readers and writers: keys are never renamed or given another
+//! meaning within a version; new keys may appear, so readers ignore what they do not know. Times whose names
+//! end in `_ns` are nanoseconds of the node's `CLOCK_MONOTONIC`, which begins with its kernel, unless they
+//! say what else they are relative to. What is not known is `null`.
+//!
+//! [`NodeStatus::new`] fills in what the configuration and the directory know. What only Xen and Linux know
+//! comes in as [`Facts`]; consoles are added by the caller.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Problem};
+use crate::directory::{Directory, Entry, Moment, Stage, State};
+
+/// The schema's version.
+pub const VERSION: u32 = 1;
+
+/// The whole document.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// [`VERSION`].
+    pub version: u32,
+    /// When this was written; also how long the node's kernel has been running.
+    pub now_ns: u64,
+    /// Who the node is.
+    pub node: NodeIdentity,
+    /// How the node came up.
+    pub boot: Boot,
+    /// The hypervisor.
+    pub xen: Xen,
+    /// What is in use; it must come back to the same figures when all services are off again.
+    pub resources: Resources,
+    /// The usable services, in the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+    /// What is wrong with the configuration.
+    pub problems: Vec<Problem>,
+    /// The last changes of state, oldest first; at most 64.
+    pub events: Vec<EventStatus>,
+}
+
+/// Who the node is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeIdentity {
+    /// Host name.
+    pub name: String,
+    /// The DNS zone it answers for.
+    pub domain: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// What runs on it.
+    pub versions: Versions,
+}
+
+/// Versions, as each program gives its own.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Versions {
+    /// This daemon.
+    pub jitsud: String,
+    /// The hypervisor, for example `4.17.5`.
+    pub xen: String,
+    /// Dom0's Linux, as in `uname -r`.
+    pub kernel: String,
+}
+
+/// How the node came up.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Boot {
+    /// When the daemon's `main` began.
+    pub jitsud_started_ns: Option<u64>,
+    /// When DNS began to answer.
+    pub dns_answering_ns: Option<u64>,
+    /// The same moment, in nanoseconds since Xen made dom0, which is before its kernel was entered; by the
+    /// generic timer's virtual counter.
+    pub dns_answering_since_dom0_ns: Option<u64>,
+}
+
+/// The hypervisor's view.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Xen {
+    /// All memory that Xen manages, in bytes.
+    pub total_bytes: Option<u64>,
+    /// Memory that belongs to no domain, in bytes.
+    pub free_bytes: Option<u64>,
+    /// Domains, dom0 included.
+    pub domains: Option<u64>,
+}
+
+/// Counts that show leaks.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Resources {
+    /// Nodes in XenStore.
+    pub xenstore_nodes: Option<u64>,
+    /// Watches in XenStore.
+    pub xenstore_watches: Option<u64>,
+    /// Connections to XenStore.
+    pub xenstore_connections: Option<u64>,
+    /// Event channels that the daemon has bound.
+    pub event_channels: Option<u64>,
+    /// Foreign pages and grants that the daemon has mapped.
+    pub mapped_pages: Option<u64>,
+    /// Virtual interfaces in dom0.
+    pub vifs: Option<u64>,
+    /// The daemon's open files.
+    pub open_files: Option<u64>,
+    /// The daemon's resident memory in bytes.
+    pub resident_bytes: Option<u64>,
+}
+
+/// One service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// `off`, `building`, `booting`, `ready`, `stopping` or `failed`.
+    pub state: String,
+    /// Why it failed, or is being stopped because of a failure.
+    pub reason: Option<String>,
+    /// End of the back-off, while `failed`.
+    pub retry_at_ns: Option<u64>,
+    /// When it is stopped for want of requests, while `ready`.
+    pub idle_at_ns: Option<u64>,
+    /// The names that summon it.
+    pub dns: Vec<String>,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its memory in MiB.
+    pub memory_mib: u32,
+    /// Its domain's number, while it has one.
+    pub domid: Option<u16>,
+    /// Since when it is in this state.
+    pub since_ns: u64,
+    /// Starts since the daemon began.
+    pub starts: u64,
+    /// Requests since the daemon began.
+    pub requests: u64,
+    /// Failures since the daemon began.
+    pub failures: u64,
+    /// Requests that wait now.
+    pub waiting: u64,
+    /// When it was last asked for.
+    pub last_request_ns: Option<u64>,
+    /// The stages of the last start, in their usual order.
+    pub last_start: Vec<StageStatus>,
+    /// The last lines on its console, oldest first.
+    pub console: Vec<String>,
+}
+
+/// One stage of a start: `query_received`, `build_started`, `domain_created`, `unpaused`, `vif_up`,
+/// `guest_ready` or `answered`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StageStatus {
+    /// Its name.
+    pub stage: String,
+    /// When it was reached.
+    pub at_ns: u64,
+    /// How long after the question arrived.
+    pub after_ns: u64,
+}
+
+/// One change of state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventStatus {
+    /// When.
+    pub at_ns: u64,
+    /// Which service.
+    pub service: String,
+    /// The state before.
+    pub from: String,
+    /// The state after.
+    pub to: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What only the driver knows.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Facts {
+    /// Versions.
+    pub versions: Versions,
+    /// How the node came up.
+    pub boot: Boot,
+    /// The hypervisor.
+    pub xen: Xen,
+    /// What is in use.
+    pub resources: Resources,
+}
+
+impl NodeStatus {
+    /// Describes the node at `now`.
+    pub fn new(
+        config: &Config,
+        problems: &[Problem],
+        directory: &Directory,
+        facts: Facts,
+        now: Moment,
+    ) -> Self {
+        let name = |service: usize| config.services.get(service).map_or("", |service| &service.name);
+        let events = directory.events().map(|event| EventStatus {
+            at_ns: event.at.0,
+            service: name(event.service.0).to_owned(),
+            from: event.from.to_string(),
+            to: event.to.to_string(),
+            why: event.why.clone(),
+        });
+        NodeStatus {
+            version: VERSION,
+            now_ns: now.0,
+            node: NodeIdentity {
+                name: config.node.name.clone(),
+                domain: config.node.domain.clone(),
+                address: config.node.address,
+                versions: facts.versions,
+            },
+            boot: facts.boot,
+            xen: facts.xen,
+            resources: facts.resources,
+            services: directory.entries().iter().map(ServiceStatus::new).collect(),
+            problems: problems.to_vec(),
+            events: events.collect(),
+        }
+    }
+}
+
+impl ServiceStatus {
+    /// Describes one service; its console is left empty.
+    pub fn new(entry: &Entry) -> Self {
+        let (service, state, counts) = (entry.service(), entry.state(), entry.statistics());
+        let (retry_at, idle_at) = match state {
+            State::Failed { until, .. } => (Some(*until), None),
+            State::Ready { until, .. } => (None, Some(*until)),
+            _ => (None, None),
+        };
+        let begun = entry.timeline().at(Stage::QueryReceived).unwrap_or(Moment(0));
+        let stages = entry.timeline().reached().map(|(stage, at)| StageStatus {
+            stage: stage.as_str().to_owned(),
+            at_ns: at.0,
+            after_ns: at.0.saturating_sub(begun.0),
+        });
+        ServiceStatus {
+            name: service.name.clone(),
+            state: state.phase().to_string(),
+            reason: state.reason().map(str::to_owned),
+            retry_at_ns: retry_at.map(|at| at.0),
+            idle_at_ns: idle_at.map(|at| at.0),
+            dns: service.dns.clone(),
+            address: service.address,
+            memory_mib: service.memory_mib,
+            domid: state.domid().map(|domid| domid.0),
+            since_ns: entry.since().0,
+            starts: counts.starts,
+            requests: counts.requests,
+            failures: counts.failures,
+            waiting: entry.waiting() as u64,
+            last_request_ns: counts.last_request.map(|at| at.0),
+            last_start: stages.collect(),
+            console: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::{self, HEAD_BYTES, KernelHead};
+    use crate::directory::{Incarnation, Input, Ticket};
+    use crate::summoner::ServiceId;
+
+    /// A node with one service, `www`, and one that is misconfigured.
+    fn node() -> config::Loaded {
+        let text = "[node]\nname = \"node\"\ndomain = \"jitsu.test\"\naddress = \"10.0.2.15/24\"\n\
+                    [[service]]\nname = \"www\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\n\
+                    [[service]]\nname = \"bad\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\n";
+        let mut head = [0; HEAD_BYTES];
+        head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
+        head[0x2c] = 64;
+        config::parse(text, Path::new("jitsu.toml"), &|_| Ok(KernelHead { head, length: 64 })).unwrap()
+    }
+
+    #[test]
+    fn the_document_of_a_failed_service() {
+        let loaded = node();
+        let mut directory = Directory::new(&loaded.config, Moment(1));
+        let service = ServiceId(0);
+        directory.handle(Moment(20), Input::Summon { service, received: Moment(10), ticket: Ticket(1) });
+        let incarnation = Incarnation { service, number: 1 };
+        let reason = "no memory".to_owned();
+        directory.handle(Moment(30), Input::BuildFailed { incarnation, reason });
+        let status =
+            NodeStatus::new(&loaded.config, &loaded.problems, &directory, Facts::default(), Moment(40));
+
+        let document = serde_json::to_value(&status).unwrap();
+        assert_eq!((&document["version"], &document["now_ns"]), (&json!(1), &json!(40)));
+        let www = json!({
+            "name": "www", "state": "failed", "reason": "no memory", "retry_at_ns": 1_000_000_030_u64,
+            "idle_at_ns": null, "dns": ["www.jitsu.test"], "address": "10.0.2.20", "memory_mib": 16,
+            "domid": null, "since_ns": 30, "starts": 1, "requests": 1, "failures": 1, "waiting": 0,
+            "last_request_ns": 10,
+            "last_start": [
+                { "stage": "query_received", "at_ns": 10, "after_ns": 0 },
+                { "stage": "build_started", "at_ns": 20, "after_ns": 10 },
+            ],
+            "console": [],
+        });
+        assert_eq!(document["services"], json!([www]));
+        let problem = &document["problems"][0];
+        assert_eq!((&problem["line"], &problem["service"]), (&json!(11), &json!("bad")));
+        let last = json!({ "at_ns": 30, "service": "www", "from": "building", "to": "failed",
+            "why": "no memory" });
+        assert_eq!(document["events"][1], last);
+        assert_eq!(document["xen"]["free_bytes"], Value::Null);
+        assert_eq!(serde_json::from_value::<NodeStatus>(document).unwrap(), status);
+    }
+}

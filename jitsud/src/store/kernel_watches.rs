@@ -1,0 +1,97 @@
+//! The watches of dom0's kernel, kept over a restart of the daemon.
+//!
+//! The kernel sets its watches once, when it first finds a XenStore (`drivers/xen/xenbus`); it would never
+//! learn of a new device from a store that has forgotten them. They are kept in a small file on a
+//! memory-backed file system, rewritten when they have changed.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use xenstore::{ConnId, WatchSpec};
+
+use super::SharedStore;
+
+/// The file with the kernel's watches.
+#[derive(Debug)]
+pub struct KernelWatches {
+    file: PathBuf,
+    saved: Vec<WatchSpec>,
+}
+
+impl KernelWatches {
+    /// Reads the file; one that does not exist is an empty list.
+    ///
+    /// # Errors
+    /// Only when the file is there and cannot be read.
+    pub fn open(file: PathBuf) -> io::Result<Self> {
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
+        };
+        Ok(KernelWatches { file, saved: decode(&text) })
+    }
+
+    /// Sets the watches again; each fires once, as a new watch does.
+    pub(super) fn restore(&self, store: &SharedStore, id: ConnId) {
+        store.with(|store| {
+            for spec in &self.saved {
+                if let Err(error) = store.restore_watch(id, spec) {
+                    tracing::warn!(path = spec.path, %error, "a watch of dom0's kernel is lost");
+                }
+            }
+        });
+    }
+
+    /// Writes the file, if the watches have changed since.
+    pub(super) fn save(&mut self, store: &SharedStore, id: ConnId) {
+        let watches = store.with(|store| store.watches_of(id));
+        if watches == self.saved {
+            return;
+        }
+        // Renamed into place, so that a daemon killed half-way leaves the old file.
+        let new = self.file.with_extension("new");
+        if let Err(error) = fs::write(&new, encode(&watches)).and_then(|()| fs::rename(&new, &self.file)) {
+            tracing::error!(file = %self.file.display(), %error, "watches of dom0's kernel not saved");
+        }
+        self.saved = watches;
+    }
+}
+
+// A watch is a line: levels below (or nothing), path, token, with NUL between them. The kernel's paths and
+// tokens (addresses in hexadecimal) have neither line breaks nor NUL in them.
+fn encode(watches: &[WatchSpec]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for WatchSpec { path, token, depth } in watches {
+        let depth = depth.map(|depth| depth.to_string()).unwrap_or_default();
+        text.extend([depth.as_bytes(), path.as_bytes(), token].join(&0));
+        text.push(b'\n');
+    }
+    text
+}
+
+fn decode(text: &[u8]) -> Vec<WatchSpec> {
+    let watch = |line: &[u8]| {
+        let mut parts = line.splitn(3, |&byte| byte == 0);
+        let depth = std::str::from_utf8(parts.next()?).ok()?;
+        let path = std::str::from_utf8(parts.next()?).ok()?.to_owned();
+        let token = parts.next()?.to_vec();
+        Some(WatchSpec { path, token, depth: depth.parse().ok() })
+    };
+    text.split(|&byte| byte == b'\n').filter_map(watch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_survive_the_file() {
+        let watch =
+            |path: &str, token: &[u8], depth| WatchSpec { path: path.into(), token: token.into(), depth };
+        let watches = vec![watch("backend", b"C0AABB", None), watch("/a b", b"\xff", Some(2))];
+        assert_eq!(decode(&encode(&watches)), watches);
+        assert_eq!(decode(b"cut off"), vec![]);
+    }
+}

@@ -1,0 +1,266 @@
+//! XenStore, connected: the store that everything in the daemon shares, and the rings of dom0's kernel
+//! and of every guest.
+//!
+//! The store itself (crate `xenstore`) is synchronous and does no I/O. It stands behind one lock that is
+//! never held across an await or a hypercall. After each change, the connections that got something to
+//! send are woken.
+
+mod kernel_watches;
+mod ring;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+use xen_sys::DomId;
+use xen_sys::io::xs_wire::XENSTORE_RING_SIZE;
+use xenstore::{Change, ConnId, Error, Limits, Store, Subscription};
+
+use crate::xen::{Port, SharedPages};
+pub use kernel_watches::KernelWatches;
+use ring::Ring;
+
+/// The store, shared.
+#[derive(Clone)]
+pub struct SharedStore(Arc<Mutex<State>>);
+
+struct State {
+    store: Store,
+    connections: HashMap<ConnId, Arc<Notify>>,
+    keys: HashMap<Subscription, Arc<Notify>>,
+}
+
+/// A connection of this process to the store; dropping it disconnects.
+#[derive(Debug)]
+struct Connection {
+    id: ConnId,
+    output: Arc<Notify>,
+    store: SharedStore,
+}
+
+impl SharedStore {
+    /// An empty store.
+    pub fn new(limits: Limits) -> Self {
+        let state = State { store: Store::new(limits), connections: HashMap::new(), keys: HashMap::new() };
+        SharedStore(Arc::new(Mutex::new(state)))
+    }
+
+    /// Makes changes with the control domain's privilege, all or none; watches fire once, after them.
+    pub fn commit(&self, changes: &[Change]) -> Result<(), Error> {
+        self.with(|store| store.commit(changes))
+    }
+
+    /// Does something with the store, then wakes whoever got something to send.
+    pub fn with<R>(&self, act: impl FnOnce(&mut Store) -> R) -> R {
+        let mut state = self.state();
+        let result = act(&mut state.store);
+        for id in state.store.connections_with_output() {
+            if let Some(waker) = state.connections.get(&id) {
+                waker.notify_one();
+            }
+        }
+        for event in state.store.take_events() {
+            if let Some(waker) = state.keys.get(&event.subscription) {
+                waker.notify_one();
+            }
+        }
+        result
+    }
+
+    /// Watches a key, for this process.
+    ///
+    /// # Errors
+    /// The path is malformed.
+    pub fn watch(&self, path: String) -> Result<KeyWatch, Error> {
+        let changed = Arc::new(Notify::new());
+        let mut state = self.state();
+        let subscription = state.store.watch(&path)?;
+        state.keys.insert(subscription, changed.clone());
+        Ok(KeyWatch { path, subscription, changed, store: self.clone() })
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.state().connections.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn connect(&self, domid: DomId) -> Connection {
+        let mut state = self.state();
+        let id = state.store.connect(domid);
+        let output = Arc::new(Notify::new());
+        state.connections.insert(id, output.clone());
+        Connection { id, output, store: self.clone() }
+    }
+}
+
+impl fmt::Debug for SharedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A store has too much in it to print.
+        f.debug_struct("SharedStore").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.store.state().connections.remove(&self.id);
+        self.store.with(|store| store.disconnect(self.id));
+    }
+}
+
+/// A watched key; dropping it ends the watch.
+#[derive(Debug)]
+pub struct KeyWatch {
+    path: String,
+    subscription: Subscription,
+    changed: Arc<Notify>,
+    store: SharedStore,
+}
+
+impl KeyWatch {
+    /// Waits until the key is there.
+    pub async fn exists(&self) {
+        while self.store.with(|store| store.read(&self.path).is_none()) {
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Drop for KeyWatch {
+    fn drop(&mut self) {
+        let mut state = self.store.state();
+        state.keys.remove(&self.subscription);
+        state.store.unwatch(self.subscription);
+    }
+}
+
+/// Why a ring is no longer served.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The peer's indices make no sense.
+    #[error(transparent)]
+    Indices(#[from] ring::BadIndices),
+    /// The peer's messages make no sense.
+    #[error(transparent)]
+    Protocol(#[from] xenstore::Broken),
+}
+
+/// Serves one ring until its peer breaks the protocol; dropping the future disconnects it.
+pub async fn serve_ring(
+    store: SharedStore,
+    domid: DomId,
+    page: SharedPages,
+    port: Port,
+    mut kernel_watches: Option<KernelWatches>,
+) -> RingError {
+    let ring = Ring::new(page);
+    let connection = store.connect(domid);
+    if let Some(watches) = &kernel_watches {
+        watches.restore(&store, connection.id);
+    }
+    loop {
+        let moved = match pump(&store, connection.id, &ring) {
+            Ok(moved) => moved,
+            Err(error) => return error,
+        };
+        if moved {
+            port.notify();
+            if let Some(watches) = &mut kernel_watches {
+                watches.save(&store, connection.id);
+            }
+        } else {
+            tokio::select! {
+                () = port.wait() => {}
+                () = connection.output.notified() => {}
+            }
+        }
+    }
+}
+
+/// Moves what can be moved, both ways; whether anything was.
+fn pump(store: &SharedStore, id: ConnId, ring: &Ring) -> Result<bool, RingError> {
+    let mut buffer = [0; XENSTORE_RING_SIZE];
+    store.with(|store| {
+        let mut moved = flush(store, id, ring)?;
+        // A guest that does not read its replies is not listened to.
+        if store.wants_input(id) {
+            let requests = whole_messages(ring.requests(&mut buffer)?);
+            if !requests.is_empty() {
+                store.receive(id, requests)?;
+                // Replies go out before the request is taken away: a daemon that is killed in between
+                // finds the request again when it is back, and answers it twice, rather than never.
+                flush(store, id, ring)?;
+                ring.consume(requests.len());
+                moved = true;
+            }
+        }
+        Ok(moved)
+    })
+}
+
+fn flush(store: &mut Store, id: ConnId, ring: &Ring) -> Result<bool, RingError> {
+    let mut moved = false;
+    loop {
+        let sent = ring.respond(store.output(id))?;
+        if sent == 0 {
+            return Ok(moved);
+        }
+        store.consume_output(id, sent);
+        moved = true;
+    }
+}
+
+/// The part of `bytes` that consists of whole messages; all of a full ring, as a longer message must be
+/// taken in pieces.
+fn whole_messages(bytes: &[u8]) -> &[u8] {
+    const HEADER: usize = 16;
+    if bytes.len() == XENSTORE_RING_SIZE {
+        return bytes;
+    }
+    let mut end = 0;
+    while let Some(header) = bytes.get(end..end + HEADER) {
+        let length = u32::from_le_bytes([header[12], header[13], header[14], header[15]]) as usize;
+        match end.checked_add(HEADER + length.min(XENSTORE_RING_SIZE * 8)) {
+            Some(next) if next <= bytes.len() => end = next,
+            _ => break,
+        }
+    }
+    // A length that no message may have is the store's to judge.
+    if end == 0 && declares_too_much(bytes) { bytes } else { &bytes[..end] }
+}
+
+fn declares_too_much(bytes: &[u8]) -> bool {
+    let length = bytes.get(12..16).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
+    length as usize > xen_sys::io::xs_wire::XENSTORE_PAYLOAD_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(length: u32, payload: usize) -> Vec<u8> {
+        let mut bytes = vec![0; 12];
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(vec![b'x'; payload]);
+        bytes
+    }
+
+    #[test]
+    fn a_message_is_left_in_the_ring_until_it_is_whole() {
+        let two = [message(3, 3), message(5, 5)].concat();
+        assert_eq!(whole_messages(&two).len(), two.len());
+        assert_eq!(whole_messages(&two[..two.len() - 1]).len(), 19);
+        assert_eq!(whole_messages(&two[..18]).len(), 0);
+        assert_eq!(whole_messages(&[]).len(), 0);
+    }
+
+    #[test]
+    fn what_can_never_be_whole_is_passed_on() {
+        assert_eq!(whole_messages(&[7; XENSTORE_RING_SIZE]).len(), XENSTORE_RING_SIZE);
+        assert_eq!(whole_messages(&message(u32::MAX, 2)).len(), 18);
+    }
+}

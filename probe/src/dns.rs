@@ -1,0 +1,136 @@
+//! One question, one answer (RFC 1035 by hickory-proto).
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, bail, ensure};
+use hickory_proto::op::{Message, Query};
+use hickory_proto::rr::{Name, RData};
+
+pub use hickory_proto::op::ResponseCode;
+pub use hickory_proto::rr::RecordType;
+
+/// Longest answer that can come over UDP, in bytes: a client without EDNS is promised no more
+/// (RFC 1035, section 2.3.4).
+pub const MAX_UDP: usize = 512;
+
+/// A question, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Question {
+    id: u16,
+    bytes: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The reply's code.
+    pub code: ResponseCode,
+    /// The addresses in the answer section.
+    pub addresses: Vec<Ipv4Addr>,
+    /// The smallest TTL in the answer section, in seconds.
+    pub ttl: Option<u32>,
+    /// Whether an SOA record came along, as it must where something is said not to exist (RFC 2308).
+    pub has_soa: bool,
+}
+
+impl Question {
+    /// Asks for `kind` records of `name`, with a random ID.
+    ///
+    /// # Errors
+    /// When `name` is no domain name.
+    pub fn new(name: &str, kind: RecordType) -> Result<Self> {
+        let mut absolute = Name::from_ascii(name).with_context(|| format!("{name:?} is no domain name"))?;
+        absolute.set_fqdn(true);
+        let mut message = Message::query();
+        message.metadata.recursion_desired = true;
+        message.add_query(Query::query(absolute, kind));
+        let bytes = message.to_vec().with_context(|| format!("encoding a question for {name:?}"))?;
+        Ok(Question { id: message.metadata.id, bytes })
+    }
+
+    /// The message.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Reads the answer to this question.
+    ///
+    /// # Errors
+    /// When `reply` is no DNS message, or answers something else.
+    pub fn read(&self, reply: &[u8]) -> Result<Answer> {
+        let message = Message::from_vec(reply).context("the reply is no DNS message")?;
+        let id = message.metadata.id;
+        ensure!(id == self.id, "the reply has ID {id}, the question had {}", self.id);
+        let ttl = message.answers.iter().map(|record| record.ttl).min();
+        let address = |data: &RData| match data {
+            RData::A(address) => Some(address.0),
+            _ => None,
+        };
+        Ok(Answer {
+            code: message.metadata.response_code,
+            addresses: message.answers.iter().filter_map(|record| address(&record.data)).collect(),
+            ttl,
+            has_soa: message.authorities.iter().any(|record| matches!(record.data, RData::SOA(_))),
+        })
+    }
+}
+
+impl Answer {
+    /// The first address.
+    ///
+    /// # Errors
+    /// When there is none; the message says what came instead.
+    pub fn address(&self) -> Result<Ipv4Addr> {
+        match self.addresses.first() {
+            Some(address) => Ok(*address),
+            None if self.code == ResponseCode::NoError => bail!("the answer has no address in it"),
+            None => bail!("the answer is {}", self.code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::op::OpCode;
+    use hickory_proto::rr::Record;
+    use hickory_proto::rr::rdata::A;
+
+    fn reply_to(question: &Question) -> Message {
+        let asked = Message::from_vec(question.as_bytes()).unwrap();
+        let mut reply = Message::response(asked.metadata.id, OpCode::Query);
+        reply.add_queries(asked.queries);
+        reply
+    }
+
+    #[test]
+    fn the_address_is_read() {
+        let question = Question::new("www.jitsu.test", RecordType::A).unwrap();
+        let mut reply = reply_to(&question);
+        let (name, address) = (reply.queries[0].name().clone(), Ipv4Addr::new(10, 0, 2, 20));
+        reply.add_answer(Record::from_rdata(name, 60, RData::A(A(address))));
+        let answer = question.read(&reply.to_vec().unwrap()).unwrap();
+        assert_eq!(answer.address().unwrap(), address);
+        assert_eq!(answer.ttl, Some(60));
+    }
+
+    #[test]
+    fn a_refusal_is_not_taken_for_an_address() {
+        let question = Question::new("x.jitsu.test", RecordType::A).unwrap();
+        let mut reply = reply_to(&question);
+        reply.metadata.response_code = ResponseCode::NXDomain;
+        let answer = question.read(&reply.to_vec().unwrap()).unwrap();
+        assert_eq!(answer.code, ResponseCode::NXDomain);
+        assert!(answer.address().unwrap_err().to_string().contains("Non-Existent"));
+    }
+
+    #[test]
+    fn answers_to_others_and_garbage_are_refused() {
+        let question = Question::new("www.jitsu.test", RecordType::A).unwrap();
+        let mut reply = reply_to(&question);
+        reply.metadata.id ^= 1;
+        assert!(question.read(&reply.to_vec().unwrap()).unwrap_err().to_string().contains("has ID"));
+        assert!(question.read(b"garbage").is_err());
+        assert!(Question::new("a..b", RecordType::A).is_err());
+    }
+}

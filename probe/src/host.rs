@@ -1,0 +1,68 @@
+//! Turns this process into another host: a network namespace of its own, and a cable to the node's bridge.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, unshare};
+
+use crate::netlink::Netlink;
+
+/// The cable's end at the bridge. Both ends vanish with this process.
+const BRIDGE_END: &str = "probe0";
+/// The cable's end here.
+const OWN_END: &str = "eth0";
+
+/// Moves this process into a network of its own, which is a port of `bridge` and has `address`.
+pub fn become_one(bridge: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    let port_of = if_nametoindex(bridge).with_context(|| format!("there is no bridge {bridge}"))?;
+    // A socket stays in the namespace that it was made in.
+    let mut node = Netlink::open()?;
+    unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace (are we root?)")?;
+    node.request(RouteNetlinkMessage::NewLink(cable(port_of)), true)
+        .with_context(|| format!("connecting to {bridge}"))?;
+
+    let mut own = Netlink::open()?;
+    let mut up = LinkMessage::default();
+    up.header.index = if_nametoindex(OWN_END).with_context(|| format!("no {OWN_END} arrived"))?;
+    up.header.flags = LinkFlags::Up;
+    up.header.change_mask = LinkFlags::Up;
+    let index = up.header.index;
+    own.request(RouteNetlinkMessage::SetLink(up), false).with_context(|| format!("bringing up {OWN_END}"))?;
+    own.request(RouteNetlinkMessage::NewAddress(owner(index, address, prefix)), true)
+        .with_context(|| format!("taking the address {address}/{prefix}"))
+}
+
+/// A pair of veth devices, one end a port of the bridge and up, the other one in this process's namespace.
+fn cable(bridge: u32) -> LinkMessage {
+    let mut own_end = LinkMessage::default();
+    own_end.attributes =
+        vec![LinkAttribute::IfName(OWN_END.into()), LinkAttribute::NetNsPid(std::process::id())];
+    let mut bridge_end = LinkMessage::default();
+    bridge_end.header.flags = LinkFlags::Up;
+    bridge_end.header.change_mask = LinkFlags::Up;
+    bridge_end.attributes = vec![
+        LinkAttribute::IfName(BRIDGE_END.into()),
+        LinkAttribute::Controller(bridge),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(own_end))),
+        ]),
+    ];
+    bridge_end
+}
+
+fn owner(index: u32, address: Ipv4Addr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = prefix;
+    message.header.index = index;
+    let address = IpAddr::V4(address);
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message
+}

@@ -1,0 +1,10 @@
+//! What the unikernel runtime parses and decides, without a machine under it: the device tree, the
+//! command line, the XenStore protocol. No I/O and no unsafe code, so that it is tested on the host.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod cmdline;
+pub mod ip;
+pub mod machine;
+pub mod xenstore;

@@ -1,0 +1,76 @@
+//! A unikernel that fails on purpose, so that the node's handling of failures can be tested.
+//!
+//! `fault=` on the command line says how: `crash` panics at once, `abort` reads an unmapped address at
+//! once, `hang` never gets ready, `late-crash` gets ready and panics when somebody fetches `/crash`,
+//! `poweroff` and `reboot` get ready and end themselves when somebody fetches `/end`.
+#![no_std]
+#![no_main]
+
+use core::time::Duration;
+
+use jitsu_rt::service::{self, Service};
+use jitsu_rt::smoltcp::iface::SocketSet;
+use jitsu_rt::smoltcp::time::Instant;
+use jitsu_rt::xen::{event, shutdown};
+use jitsu_rt::{Guest, println};
+use web::http::{self, Request, Status};
+use web::server::Server;
+use xen_sys::sched::ShutdownReason;
+
+const PORT: u16 = 80;
+
+jitsu_rt::entry!(main);
+
+struct Faulty {
+    fault: &'static str,
+    server: Server,
+}
+
+impl Service for Faulty {
+    fn ready(&mut self, _: Duration) {}
+
+    fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> Option<Instant> {
+        let fault = self.fault;
+        self.server.poll(sockets, now, |request| {
+            if let Ok(Request { path, head }) = request {
+                fail(fault, path);
+                return http::response(Status::Ok, "text/plain", "not yet\n", *head);
+            }
+            http::response(Status::BadRequest, "text/plain", "", false)
+        })
+    }
+}
+
+fn fail(fault: &str, path: &str) {
+    match (fault, path) {
+        ("late-crash", "/crash") => panic!("fault=late-crash: {path} was fetched"),
+        ("poweroff", "/end") => shutdown(ShutdownReason::POWEROFF),
+        ("reboot", "/end") => shutdown(ShutdownReason::REBOOT),
+        _ => {}
+    }
+}
+
+fn main(guest: Guest) -> ! {
+    match guest.command_line.get("fault").unwrap_or_default() {
+        "crash" => panic!("fault=crash"),
+        "abort" => abort(),
+        "hang" => {
+            println!("fault=hang: this guest never gets ready");
+            loop {
+                event::wait(None);
+            }
+        }
+        fault @ ("late-crash" | "poweroff" | "reboot") => {
+            service::serve(guest, |_, _, sockets| Faulty { fault, server: Server::listen(sockets, PORT) })
+        }
+        fault => panic!("fault={fault}: expected crash, abort, hang, late-crash, poweroff or reboot"),
+    }
+}
+
+/// Shows that the processor's own exceptions are reported.
+#[allow(unsafe_code)]
+fn abort() -> ! {
+    // SAFETY: this is not safe, and is meant to end in a data abort: nothing is mapped at 16.
+    let value = unsafe { core::ptr::read_volatile(core::ptr::without_provenance::<u32>(16)) };
+    panic!("fault=abort: address 16 holds {value:#x}")
+}

@@ -1,0 +1,8 @@
+//! The network: a Xen network device below smoltcp.
+
+mod device;
+mod netfront;
+mod ring;
+
+pub use device::NetDevice;
+pub use netfront::{Netfront, NetfrontError};

@@ -1,0 +1,188 @@
+//! The main loop of a unikernel that serves the network.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use core::time::Duration;
+
+use jitsu_rt_core::cmdline::CommandLine;
+use jitsu_rt_core::ip::IpConfig;
+use smoltcp::iface::{Config, Interface, SocketSet};
+use smoltcp::time::Instant;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
+    HardwareAddress, IpCidr,
+};
+use xen_sys::sched::ShutdownReason;
+
+use crate::boot::Guest;
+use crate::net::{NetDevice, Netfront};
+use crate::xen::store::{Request, RequestId, XenStore};
+use crate::xen::{event, shutdown};
+use crate::{clock, println};
+
+/// Written, with the nanoseconds from the first instruction, once the guest accepts connections.
+const READY_KEY: &str = "data/ready";
+/// Where the toolstack asks the guest to end.
+const SHUTDOWN_KEY: &str = "control/shutdown";
+
+/// What the node calls this guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The domain's name.
+    pub name: String,
+    /// The domain's number.
+    pub domid: u16,
+}
+
+/// A program that is driven by its sockets.
+pub trait Service {
+    /// The guest accepts connections; `boot_time` has passed since its first instruction.
+    fn ready(&mut self, boot_time: Duration);
+
+    /// Looks after the sockets. Called whenever something may have happened; must not wait. Returns when
+    /// it wants to be called at the latest.
+    fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> Option<Instant>;
+}
+
+/// Brings the network up, starts the service, announces it, and runs it until the node ends the guest.
+///
+/// `start` makes the service and opens its sockets, which must listen when it returns.
+///
+/// # Panics
+/// The command line has no usable `ip=`, or the device does not connect.
+pub fn serve<S: Service>(
+    guest: Guest,
+    start: impl FnOnce(Identity, CommandLine<'static>, &mut SocketSet<'static>) -> S,
+) -> ! {
+    let Guest { command_line, mut store, mut grants } = guest;
+    let argument = command_line.get("ip").unwrap_or_default();
+    let ip = IpConfig::parse(argument).unwrap_or_else(|error| panic!("ip={argument}: {error}"));
+
+    let name = store.request(Request::Read("name"));
+    let domid = store.request(Request::Read("domid"));
+    let device = Netfront::publish(&mut store, &mut grants).unwrap_or_else(|error| panic!("{error}"));
+    let mut device = NetDevice(device);
+    let identity = Identity {
+        name: store.wait_text(name).unwrap_or_else(|error| panic!("name: {error}")),
+        domid: store.wait_number(domid).unwrap_or_else(|error| panic!("domid: {error}")),
+    };
+
+    let mac = EthernetAddress(device.0.mac());
+    let mut interface = interface(&mut device, mac, &ip);
+    let mut sockets = SocketSet::new(vec![]);
+    let mut service = start(identity, command_line, &mut sockets);
+
+    device.0.wait_connected(&mut store).unwrap_or_else(|error| panic!("{error}"));
+    // Tells the bridge and the neighbours where the address is now, before anybody has to ask.
+    device.0.send(&gratuitous_arp(mac, &ip));
+    device.0.flush();
+    let boot_time = clock::uptime();
+    store.post(Request::Write(READY_KEY, format!("{}", boot_time.as_nanos()).as_bytes()));
+    store.poll();
+    service.ready(boot_time);
+    println!("ready on {} after {} us", ip.address, boot_time.as_micros());
+
+    let mut shutdown_request = ShutdownRequest::watch(&mut store);
+    loop {
+        store.poll();
+        shutdown_request.check(&mut store);
+
+        let now = now();
+        interface.poll(now, &mut device, &mut sockets);
+        let deadline = service.poll(&mut sockets, now);
+        interface.poll(now, &mut device, &mut sockets);
+        device.0.flush();
+        if device.0.arm() {
+            continue;
+        }
+        // While nothing can be sent, time does not help: the back end's event does.
+        let network = if device.0.can_send() { interface.poll_at(now, &sockets) } else { None };
+        let next = [network, deadline].into_iter().flatten().min();
+        if next.is_none_or(|next| next > now) {
+            let micros = |next: Instant| Duration::from_micros(next.total_micros() as u64);
+            event::wait(next.map(|next| clock::at(micros(next))));
+        }
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_micros(clock::uptime().as_micros() as i64)
+}
+
+fn interface(device: &mut NetDevice, mac: EthernetAddress, ip: &IpConfig) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ethernet(mac));
+    // Spreads initial sequence numbers and ports; the counter is the only thing here that differs each time.
+    config.random_seed = clock::ticks().0;
+    let mut interface = Interface::new(config, device, now());
+    interface.update_ip_addrs(|addresses| {
+        let address = IpCidr::new(ip.address.into(), ip.prefix_len);
+        addresses.push(address).expect("there is room for one address");
+    });
+    if let Some(gateway) = ip.gateway {
+        interface.routes_mut().add_default_ipv4_route(gateway).expect("there is room for one route");
+    }
+    interface
+}
+
+/// An ARP announcement (RFC 5227, section 3).
+fn gratuitous_arp(mac: EthernetAddress, ip: &IpConfig) -> [u8; 42] {
+    let arp = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: mac,
+        source_protocol_addr: ip.address,
+        target_hardware_addr: EthernetAddress([0; 6]),
+        target_protocol_addr: ip.address,
+    };
+    let ethernet = EthernetRepr {
+        src_addr: mac,
+        dst_addr: EthernetAddress::BROADCAST,
+        ethertype: EthernetProtocol::Arp,
+    };
+    let mut bytes = [0; 42];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
+    ethernet.emit(&mut frame);
+    arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    bytes
+}
+
+/// Watches for the toolstack's wish that the guest end.
+#[derive(Default)]
+struct ShutdownRequest {
+    changed: bool,
+    reading: Option<RequestId>,
+}
+
+impl ShutdownRequest {
+    fn watch(store: &mut XenStore) -> Self {
+        store.post(Request::Watch(SHUTDOWN_KEY, SHUTDOWN_KEY));
+        Self::default()
+    }
+
+    /// Goes one step on, without waiting; does not return when the guest is to end.
+    fn check(&mut self, store: &mut XenStore) {
+        if let Some(reply) = self.reading.and_then(|id| store.take_reply(id)) {
+            self.reading = None;
+            let reason = match reply.as_deref() {
+                Ok(b"poweroff" | b"halt") => Some(ShutdownReason::POWEROFF),
+                Ok(b"reboot") => Some(ShutdownReason::REBOOT),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                // An empty value tells the toolstack that the guest obeys.
+                let acknowledge = store.request(Request::Write(SHUTDOWN_KEY, b""));
+                let acknowledged = store.wait(acknowledge).is_ok();
+                println!("{reason} was asked for; acknowledged: {acknowledged}");
+                shutdown(reason);
+            }
+        }
+        while let Some(event) = store.take_event() {
+            self.changed |= event.token == SHUTDOWN_KEY;
+        }
+        if self.changed && self.reading.is_none() {
+            self.changed = false;
+            self.reading = Some(store.request(Request::Read(SHUTDOWN_KEY)));
+            store.poll();
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Telling those who watch.
+
+use xen_sys::DomId;
+
+use crate::connection::{ConnId, Connections};
+use crate::domain::Domains;
+use crate::error::Error;
+use crate::event::{Effect, Event};
+use crate::path::{Named, Path};
+use crate::perms::Caller;
+use crate::store::Store;
+use crate::watch::{Owner, Watch, Watches};
+
+impl Store {
+    /// Tells of a change of the live tree.
+    pub(crate) fn fire(&mut self, effect: &Effect) {
+        if !effect.happened() {
+            return;
+        }
+        let (watches, mut audience) = self.audience();
+        let path = effect.path.as_str();
+        watches.at_or_above(path, |watch| {
+            audience.tell(watch, path, |caller| effect.visible_to(caller));
+        });
+        if effect.removed.is_some() {
+            watches.below(path, |watch| {
+                let own = watch.path.clone();
+                audience.tell(watch, own.as_str(), |caller| effect.took_away(own.as_str(), caller));
+            });
+        }
+    }
+
+    /// Tells of a special event that is about `domid`.
+    pub(crate) fn fire_special(&mut self, name: &'static str, domid: DomId) {
+        let (watches, mut audience) = self.audience();
+        let domains = audience.domains;
+        let specific = format!("{name}/{domid}");
+        watches.at(name, |watch| {
+            let path = if watch.depth == Some(1) { specific.as_str() } else { name };
+            audience.tell(watch, path, |caller| domains.may_hear(name, caller));
+        });
+        watches.at(&specific, |watch| {
+            audience.tell(watch, &specific, |caller| domains.may_hear(name, caller));
+        });
+    }
+
+    /// Adds a client's watch, and fires nothing.
+    pub(crate) fn set_watch(
+        &mut self,
+        conn: ConnId,
+        named: &Named,
+        token: &[u8],
+        depth: Option<u32>,
+    ) -> Result<(), Error> {
+        let owner = Owner::Conn(conn);
+        if self.watches.get(&named.path, owner, token).is_some() {
+            return Err(Error::WatchExists);
+        }
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.add_watch(named.path.clone(), token);
+            self.watches.add(Watch::new(owner, named.path.clone(), token, named.home, depth));
+        }
+        Ok(())
+    }
+
+    /// Fires a watch that was just set: from now on its client learns of changes, and of what was
+    /// before it learns by looking now.
+    pub(crate) fn fire_first(&mut self, conn: ConnId, path: &Path, token: &[u8]) {
+        if let Some(watch) = self.watches.find(path, Owner::Conn(conn), token) {
+            self.connections.event(conn, watch, path.as_str(), self.limits.output);
+        }
+    }
+
+    /// Sends the events that a client is owed, as far as there is room.
+    pub(crate) fn send_owed(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return;
+        };
+        connection.owes_events = false;
+        for (path, token) in connection.watches().to_vec() {
+            if let Some(watch) = self.watches.find(&path, Owner::Conn(conn), &token)
+                && watch.owed
+            {
+                watch.owed = false;
+                self.connections.event(conn, watch, path.as_str(), self.limits.output);
+            }
+        }
+    }
+
+    fn audience(&mut self) -> (&mut Watches, Audience<'_>) {
+        let audience = Audience {
+            connections: &mut self.connections,
+            domains: &self.domains,
+            events: &mut self.events,
+            limit: self.limits.output,
+        };
+        (&mut self.watches, audience)
+    }
+}
+
+/// Everybody who may be told.
+struct Audience<'s> {
+    connections: &'s mut Connections,
+    domains: &'s Domains,
+    events: &'s mut Vec<Event>,
+    limit: usize,
+}
+
+impl Audience<'_> {
+    /// Fires one watch, if its owner may know.
+    fn tell(&mut self, watch: &mut Watch, path: &str, may_know: impl Fn(&Caller) -> bool) {
+        match watch.owner {
+            Owner::Local(subscription) => {
+                let event = Event { subscription, path: path.to_owned() };
+                let itself = Caller { domid: DomId::DOM0, target: None };
+                if may_know(&itself) && self.events.last() != Some(&event) {
+                    self.events.push(event);
+                }
+            }
+            Owner::Conn(conn) => {
+                let Some(connection) = self.connections.get(conn) else {
+                    return;
+                };
+                if may_know(&self.domains.caller(connection.domid)) {
+                    self.connections.event(conn, watch, path, self.limit);
+                }
+            }
+        }
+    }
+}

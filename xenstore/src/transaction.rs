@@ -1,0 +1,170 @@
+//! Transactions: a snapshot, the client's view of it, and what the client has seen and changed.
+//!
+//! At commit, the nodes that the transaction read or wrote must still be as they were at its start;
+//! whatever else happened meanwhile does not matter. Reading a value, listing children and merely
+//! relying on a node's existence are told apart, so that two domains that are being started side by
+//! side (each creates children of `/local/domain` and of `/local/domain/0/backend/vif`) do not get in
+//! each other's way. Then the view's state of the written nodes is carried over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::Effect;
+use crate::path::Path;
+use crate::tree::{Stamp, Tree};
+
+/// What the transaction relies on, at one path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Needs {
+    /// That a node is there.
+    Existence,
+    /// That, if somebody else has created it, its permissions are those that it has in the view.
+    SameParent,
+    /// Its value and permissions, or that there is none.
+    Content,
+    /// The names of its children.
+    Children,
+    /// All of it and all below it.
+    Subtree,
+}
+
+/// How a path is changed by the transaction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Kind {
+    /// It was missing, and something was created below. Nobody is told.
+    Parent,
+    /// Its value or permissions are set.
+    Content,
+    /// It was removed; what is there afterwards, if anything, is all new.
+    Subtree,
+}
+
+#[derive(Default)]
+struct Touch {
+    same_parent: bool,
+    content: bool,
+    children: bool,
+    subtree: bool,
+}
+
+/// An open transaction.
+pub(crate) struct Transaction {
+    base: Tree,
+    pub view: Tree,
+    touched: BTreeMap<Path, Touch>,
+    changes: BTreeMap<Path, Kind>,
+    /// The changed paths in the order in which they were first changed: that of the events.
+    order: Vec<Path>,
+    /// Bytes that this transaction may keep alive beyond the live tree.
+    pub bytes: usize,
+}
+
+impl Transaction {
+    /// Starts from a snapshot. `pinned`: bytes of it that count as the client's.
+    pub fn new(base: Tree, pinned: usize) -> Transaction {
+        let view = base.clone();
+        Transaction {
+            base,
+            view,
+            touched: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            order: Vec::new(),
+            bytes: pinned,
+        }
+    }
+
+    /// Whether `path` is touched already, or there is room for one more among `limit`.
+    pub fn may_touch(&self, path: &Path, limit: usize) -> bool {
+        self.touched.len() < limit || self.touched.contains_key(path)
+    }
+
+    /// Whether there was nothing at `path` at the start.
+    pub fn made(&self, path: &Path) -> bool {
+        self.base.get(path.as_str()).is_none()
+    }
+
+    /// Remembers what the client relies on.
+    pub fn note(&mut self, path: &Path, needs: Needs) {
+        let touch = match self.touched.get_mut(path) {
+            Some(touch) => touch,
+            None => {
+                self.bytes += path.len();
+                self.touched.entry(path.clone()).or_default()
+            }
+        };
+        match needs {
+            Needs::Existence => {}
+            Needs::SameParent => touch.same_parent = true,
+            Needs::Content => touch.content = true,
+            Needs::Children => touch.children = true,
+            Needs::Subtree => touch.subtree = true,
+        }
+    }
+
+    /// Remembers that the client has changed the view at `path`; `bytes` is the size of what it wrote.
+    pub fn changed(&mut self, path: &Path, kind: Kind, bytes: usize) {
+        self.bytes += bytes;
+        let known = self.changes.get(path).copied();
+        self.changes.insert(path.clone(), known.map_or(kind, |known| known.max(kind)));
+        if kind > Kind::Parent && known.is_none_or(|known| known == Kind::Parent) {
+            self.order.push(path.clone());
+        }
+    }
+
+    /// What the live tree becomes by committing this; `None` if there is a conflict.
+    pub fn merged_into(&self, live: &Tree, stamp: Stamp) -> Option<Tree> {
+        if live.is(&self.base) {
+            return Some(self.view.clone());
+        }
+        if self.touched.iter().any(|(path, touch)| self.conflicts(live, path.as_str(), touch)) {
+            return None;
+        }
+        let mut merged = live.clone();
+        // Whole subtrees first: what was written inside of one later on is in it already.
+        let of_kind = |wanted| self.changes.iter().filter(move |(_, kind)| **kind == wanted);
+        for (path, _) in of_kind(Kind::Subtree) {
+            merged.graft(&self.view, path.as_str(), stamp);
+        }
+        for (path, _) in of_kind(Kind::Parent) {
+            if merged.get(path.as_str()).is_none() {
+                merged.copy(&self.view, path.as_str(), stamp);
+            }
+        }
+        for (path, _) in of_kind(Kind::Content) {
+            match self.view.get(path.as_str()) {
+                Some(_) => merged.copy(&self.view, path.as_str(), stamp),
+                None => drop(merged.remove(path.as_str(), stamp)),
+            }
+        }
+        Some(merged)
+    }
+
+    /// What was changed, in order, when the live tree has become `merged`.
+    pub fn effects(&self, merged: &Tree) -> impl Iterator<Item = Effect> {
+        self.order.iter().map(move |path| {
+            let before = self.base.get(path.as_str());
+            let removed = match self.changes.get(path) {
+                Some(Kind::Subtree) => before.cloned(),
+                _ => None,
+            };
+            Effect::of(merged, path.clone(), before.map(|node| node.perms.clone()), removed)
+        })
+    }
+
+    fn conflicts(&self, live: &Tree, path: &str, touch: &Touch) -> bool {
+        match (self.base.get(path), live.get(path)) {
+            (None, None) => false,
+            (None, Some(now)) => {
+                let ours = || self.view.get(path).map(|node| &node.perms);
+                let other_parent = touch.same_parent && ours().is_some_and(|ours| *ours != now.perms);
+                touch.content || touch.children || touch.subtree || other_parent
+            }
+            (Some(_), None) => true,
+            (Some(then), Some(now)) => {
+                (touch.content && then.changed != now.changed)
+                    || (touch.children && then.listed != now.listed)
+                    || (touch.subtree && !Arc::ptr_eq(then, now))
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The store, spoken to in its protocol: what clients may rely on.
+
+mod client;
+mod malformed;
+mod nodes;
+mod permissions;
+mod quotas;
+mod toolstack;
+mod transactions;
+mod watches;

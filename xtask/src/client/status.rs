@@ -1,0 +1,105 @@
+//! What is read of the node's `/status`. The document itself is described in `jitsud/src/schema.rs`; what is
+//! not needed here is left out, as its rules for readers have it.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::net::SocketAddr;
+
+/// The document.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    pub boot: Boot,
+    pub xen: Xen,
+    pub resources: Resources,
+    pub services: Vec<Service>,
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Boot {
+    /// From Xen's making of dom0 to the first moment at which DNS answers.
+    pub dns_answering_since_dom0_ns: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub struct Xen {
+    pub free_bytes: Option<u64>,
+    pub domains: Option<u64>,
+}
+
+/// What must come back to the same figures when all services are off again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub struct Resources {
+    pub xenstore_nodes: Option<u64>,
+    pub xenstore_watches: Option<u64>,
+    pub xenstore_connections: Option<u64>,
+    pub event_channels: Option<u64>,
+    pub mapped_pages: Option<u64>,
+    pub vifs: Option<u64>,
+    pub open_files: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Service {
+    pub name: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub domid: Option<u16>,
+    pub starts: u64,
+    pub requests: u64,
+    pub failures: u64,
+    /// The stages of the last start.
+    pub last_start: Vec<Stage>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stage {
+    pub stage: String,
+    pub at_ns: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Problem {
+    pub file: String,
+    pub line: u32,
+    pub what: String,
+    pub fix: String,
+}
+
+impl Status {
+    /// Reads `/status` from the node's HTTP port at `server`.
+    ///
+    /// # Errors
+    /// When it cannot be fetched, or is not the document that is expected.
+    pub fn fetch(server: SocketAddr) -> Result<Self> {
+        let url = format!("http://{server}/status");
+        let read = || -> Result<Self> {
+            let text = ureq::get(&url).call()?.body_mut().read_to_string()?;
+            Ok(serde_json::from_str(&text)?)
+        };
+        read().with_context(|| format!("reading {url}"))
+    }
+
+    /// The service called `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn service(&self, name: &str) -> Result<&Service> {
+        let found = self.services.iter().find(|service| service.name == name);
+        found.with_context(|| format!("/status has no service {name}"))
+    }
+}
+
+impl Service {
+    /// When the last start reached a stage, in nanoseconds of the node's clock.
+    ///
+    /// # Errors
+    /// When it did not; the message names those that it did reach.
+    pub fn at(&self, stage: &str) -> Result<u64> {
+        let found = self.last_start.iter().find(|reached| reached.stage == stage);
+        found.map(|reached| reached.at_ns).with_context(|| {
+            let reached: Vec<_> = self.last_start.iter().map(|reached| reached.stage.as_str()).collect();
+            format!("/status has no stage {stage} for {}, only {}", self.name, reached.join(", "))
+        })
+    }
+}

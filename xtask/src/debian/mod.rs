@@ -1,0 +1,284 @@
+//! `--source debian`: the packages that an image is made of, fetched from a Debian mirror and verified.
+//!
+//! With a lock file and a warm cache nothing is asked of the network. Otherwise: pinned packages are
+//! fetched by their pin; a pin that has left the mirror (Debian keeps only the newest) and a request
+//! without a pin are resolved from the signed indexes, which `--locked` refuses.
+
+pub mod archive;
+pub mod deb;
+mod deb822;
+pub mod lock;
+pub mod mirror;
+mod version;
+
+use crate::download::{Downloader, Expected, Fetched};
+use crate::fail::{Class, Fail, class_of};
+use crate::{paths, ui};
+use anyhow::{Context, Result};
+use archive::Package;
+use lock::{Lock, Pinned};
+use mirror::Mirror;
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+/// The release that the node's packages come from, and its suites.
+const SUITES: [&str; 3] = ["bookworm", "bookworm-updates", "bookworm-security"];
+
+/// What the names of kernel packages start with, those of the metapackages that depend on them as well.
+const KERNEL_PREFIX: &str = "linux-image-";
+
+/// How packages are chosen.
+#[derive(Debug, Default, Clone)]
+pub struct Options {
+    /// The mirror's base URL; default: what this host's apt uses.
+    pub mirror: Option<String>,
+    /// Take exactly what the lock file says, or fail.
+    pub locked: bool,
+    /// Take the newest of everything and write the lock file.
+    pub update_lock: bool,
+}
+
+/// A verified package on disk.
+pub struct PackageFile {
+    /// What it is.
+    pub pinned: Pinned,
+    /// The `.deb`.
+    pub path: PathBuf,
+}
+
+/// Where the lock file is.
+fn lock_path() -> PathBuf {
+    paths::root().join("board/debian.lock")
+}
+
+/// Fetches the packages named in `requests`, in that order.
+pub fn fetch(requests: &[&str], options: &Options) -> Result<Vec<PackageFile>> {
+    let mut lock = Lock::read(&lock_path())?;
+    let source = Source::new(requests, options.mirror.clone());
+    let mut chosen = Vec::new();
+    for request in requests {
+        let pinned = lock.get(request).filter(|_| !options.update_lock).cloned();
+        chosen.push(match pinned {
+            Some(pinned) => pinned,
+            None if options.locked => {
+                return Err(Fail::new(
+                    Class::Input,
+                    format!(
+                        "package {request} is not in {}; run `cargo xtask image --update-lock`",
+                        lock_path().display()
+                    ),
+                ));
+            }
+            None => source.newest(request)?,
+        });
+    }
+
+    let mut files = source.download(chosen)?;
+    for file in &mut files {
+        if let Some(found) = file.gone.take() {
+            file.package = source.replace(found, options)?;
+        }
+    }
+    let packages: Vec<PackageFile> = files.into_iter().map(|file| file.package).collect();
+    if options.update_lock {
+        for package in &packages {
+            lock.set(package.pinned.clone());
+        }
+        lock.write(&lock_path())?;
+        ui::say(format!("wrote {}", lock_path().display()));
+    }
+    Ok(packages)
+}
+
+/// A download's outcome: the package, and whether it turned out not to be on the mirror.
+struct Download {
+    package: PackageFile,
+    gone: Option<Pinned>,
+}
+
+/// The mirror, looked for only when something is needed from it, and its indexes, read at most once.
+struct Source {
+    requests: Vec<String>,
+    explicit: Option<String>,
+    mirror: OnceCell<Mirror>,
+    packages: OnceCell<Vec<Package>>,
+    downloader: Downloader,
+}
+
+impl Source {
+    fn new(requests: &[&str], explicit: Option<String>) -> Self {
+        let requests = requests.iter().map(|&request| request.to_owned()).collect();
+        Self {
+            requests,
+            explicit,
+            mirror: OnceCell::new(),
+            packages: OnceCell::new(),
+            downloader: Downloader::new(),
+        }
+    }
+
+    fn mirror(&self) -> Result<&Mirror> {
+        if let Some(mirror) = self.mirror.get() {
+            return Ok(mirror);
+        }
+        let found = Mirror::find(self.explicit.as_deref())?;
+        Ok(self.mirror.get_or_init(|| found))
+    }
+
+    /// Every version in the signed indexes of the requests and of kernels, one of which may be meant.
+    fn packages(&self) -> Result<&[Package]> {
+        if let Some(packages) = self.packages.get() {
+            return Ok(packages);
+        }
+        let mirror = self.mirror()?;
+        let mut found = Vec::new();
+        for suite in SUITES {
+            found.extend(self.suite(mirror, suite)?);
+        }
+        Ok(self.packages.get_or_init(|| found))
+    }
+
+    /// What one suite has. Of the suites beside the release itself, one whose index is not what Debian
+    /// signed for is left out, audibly: mirrors are out of step now and then, and what is taken from the
+    /// other suites is signed all the same. Only newer versions can be missed.
+    fn suite(&self, mirror: &Mirror, suite: &str) -> Result<Vec<Package>> {
+        let base = base(mirror, suite);
+        let index = match archive::index(&self.downloader, base, suite) {
+            Ok(Some(index)) => index,
+            Ok(None) => {
+                let message =
+                    format!("{base} has no suite {suite}; name a full Debian mirror with --mirror URL");
+                return Err(Fail::new(Class::Network, message));
+            }
+            Err(error) if suite != SUITES[0] && class_of(&error) == Some(Class::Integrity) => {
+                ui::say(format!("WARNING: suite {suite} is left out, its updates are not seen: {error:#}"));
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(archive::select(&index, suite, |name| {
+            name.starts_with(KERNEL_PREFIX) || self.requests.iter().any(|request| request == name)
+        }))
+    }
+
+    /// The newest signed version for a name in board.toml. A kernel metapackage is followed to the kernel.
+    fn newest(&self, request: &str) -> Result<Pinned> {
+        let packages = self.packages()?;
+        let find = |name: &str| {
+            archive::newest(packages.iter().filter(|p| p.name == name)).ok_or_else(|| {
+                Fail::new(
+                    Class::Input,
+                    format!("package {name} is in none of {} for armhf", SUITES.join(", ")),
+                )
+            })
+        };
+        let mut package = find(request)?;
+        if let Some(kernel) = package.depends.iter().find(|name| name.starts_with(KERNEL_PREFIX)) {
+            package = find(kernel)?;
+        }
+        Ok(Pinned::new(request, package.clone()))
+    }
+
+    /// Fetches all of `chosen`, in parallel.
+    fn download(&self, chosen: Vec<Pinned>) -> Result<Vec<Download>> {
+        let mut jobs = Vec::new();
+        for pinned in chosen {
+            let path = cached(&pinned)?;
+            // The mirror is looked for only if something is missing.
+            let url = if path.is_file() { String::new() } else { self.url(&pinned)? };
+            jobs.push((pinned, path, url));
+        }
+        let downloader = &self.downloader;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = jobs
+                .into_iter()
+                .map(|(pinned, path, url)| scope.spawn(move || one(downloader, pinned, path, &url)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    fn url(&self, pinned: &Pinned) -> Result<String> {
+        Ok(format!("{}/{}", base(self.mirror()?, &pinned.suite), pinned.path))
+    }
+
+    /// A pinned version has left the mirror: take the newest one, and say so.
+    fn replace(&self, gone: Pinned, options: &Options) -> Result<PackageFile> {
+        let what =
+            format!("{} {} (pinned in board/debian.lock) has left the mirror", gone.name, gone.version);
+        if options.locked {
+            return Err(Fail::new(
+                Class::Network,
+                format!(
+                    "{what}, and --locked takes no other; drop --locked, or run `cargo xtask image --update-lock`"
+                ),
+            ));
+        }
+        let newest = self.newest(&gone.request)?;
+        ui::say(format!(
+            "note: {what}; taking {} {} instead. `cargo xtask image --update-lock` would pin it.",
+            newest.name, newest.version
+        ));
+        let name = newest.name.clone();
+        let download = self.download(vec![newest])?.pop().context("one package was asked for")?;
+        match download.gone {
+            None => Ok(download.package),
+            Some(_) => Err(Fail::new(
+                Class::Network,
+                format!(
+                    "{name} is in the mirror's index but not on the mirror; try again later or another --mirror"
+                ),
+            )),
+        }
+    }
+}
+
+fn one(downloader: &Downloader, pinned: Pinned, path: PathBuf, url: &str) -> Result<Download> {
+    let what = format!("{} {}", pinned.name, pinned.version);
+    let expected = Expected { size: Some(pinned.size), sha256: &pinned.sha256 };
+    let gone = match downloader.fetch(&what, url, &expected, &path)? {
+        Fetched::Here => None,
+        Fetched::Gone => Some(pinned.clone()),
+    };
+    Ok(Download { package: PackageFile { pinned, path }, gone })
+}
+
+fn base<'a>(mirror: &'a Mirror, suite: &str) -> &'a str {
+    if suite.ends_with("-security") { &mirror.security } else { &mirror.main }
+}
+
+/// The package's place in the cache, named by its content.
+fn cached(pinned: &Pinned) -> Result<PathBuf> {
+    Ok(paths::cache()?.join("debian/packages").join(format!("{}_{}.deb", pinned.name, pinned.sha256)))
+}
+
+/// Fetches, from `mirror`, the package called `name` whose upstream version is `upstream`, from the first
+/// of `suites` that has it; `Ok(None)` when none has. For tools of the host, which follow the host's own
+/// version and so are in no lock file; signed for all the same.
+pub fn fetch_upstream(
+    mirror: &Mirror,
+    name: &str,
+    upstream: &str,
+    suites: &[&str],
+) -> Result<Option<PathBuf>> {
+    let downloader = Downloader::new();
+    for suite in suites {
+        let Some(index) = archive::index(&downloader, base(mirror, suite), suite)? else { continue };
+        let found = archive::select(&index, suite, |candidate| candidate == name);
+        let Some(package) =
+            archive::newest(found.iter().filter(|p| version::upstream(&p.version) == upstream))
+        else {
+            continue;
+        };
+        let pinned = Pinned::new(name, package.clone());
+        let (path, url) = (cached(&pinned)?, format!("{}/{}", base(mirror, suite), pinned.path));
+        let download = one(&downloader, pinned, path, &url)?;
+        if download.gone.is_none() {
+            return Ok(Some(download.package.path));
+        }
+    }
+    Ok(None)
+}

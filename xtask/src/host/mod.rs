@@ -1,0 +1,8 @@
+//! What this host has and lacks for building and running the node, and its Rust standard libraries for ARM.
+
+mod apt;
+pub mod rust_std;
+mod tools;
+
+pub use apt::provide;
+pub use tools::{CROSS_GCC, QEMU, debian_keyring};

@@ -1,0 +1,162 @@
+//! `cargo xtask image`: assembles a board's image under `out/`.
+
+use crate::board::{self, Board};
+use crate::initramfs::{self, Tree};
+use crate::manifest::{Component, Manifest};
+use crate::parts::{self, Parts};
+use crate::{cross, debian, paths, setup, ui};
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Assemble a board's image under out/BOARD: the hypervisor, dom0's kernel and initramfs, and a manifest
+/// of what they are made of. Two builds of the same sources are identical byte for byte.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  cargo xtask image\n  cargo xtask image --board qemu-virt --locked\n  \
+                        cargo xtask image --update-lock")]
+pub struct Args {
+    /// Which of the folders in board/
+    #[arg(long, default_value = board::DEFAULT)]
+    board: String,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Take the newest packages and write board/debian.lock
+    #[arg(long, conflicts_with = "locked")]
+    update_lock: bool,
+}
+
+/// Where an image's third-party parts come from.
+#[derive(clap::Args, Clone)]
+pub struct SourceArgs {
+    /// Prebuilt packages of Debian
+    #[arg(long, default_value = "debian")]
+    source: SourceKind,
+    /// Take exactly the packages in board/debian.lock, or fail
+    #[arg(long)]
+    locked: bool,
+    /// Debian mirror [default: JITSU_MIRROR, or what this host's apt uses]
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy)]
+enum SourceKind {
+    Debian,
+}
+
+impl SourceArgs {
+    /// The options without a lock update.
+    pub fn options(&self) -> debian::Options {
+        match self.source {
+            SourceKind::Debian => {
+                debian::Options { mirror: self.mirror.clone(), locked: self.locked, update_lock: false }
+            }
+        }
+    }
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let options = debian::Options { update_lock: args.update_lock, ..args.source.options() };
+    let image = build(&args.board, &options)?;
+    println!("{}", image.directory.display());
+    Ok(())
+}
+
+/// A finished image.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// What it is for.
+    pub board: Board,
+    /// Where its files are.
+    pub directory: PathBuf,
+}
+
+const XEN: &str = "xen";
+const KERNEL: &str = "vmlinuz";
+const INITRAMFS: &str = "initramfs.cpio.lz4";
+
+impl Image {
+    /// The hypervisor.
+    pub fn xen(&self) -> PathBuf {
+        self.directory.join(XEN)
+    }
+
+    /// Dom0's kernel.
+    pub fn kernel(&self) -> PathBuf {
+        self.directory.join(KERNEL)
+    }
+
+    /// Dom0's root file system.
+    pub fn initramfs(&self) -> PathBuf {
+        self.directory.join(INITRAMFS)
+    }
+}
+
+/// Largest initramfs that is still acceptable, in bytes: it is read from a card and unpacked into memory.
+const INITRAMFS_LIMIT: usize = 12 << 20;
+
+/// Builds everything that belongs to `board`, with the tools that it needs.
+pub fn build(board: &str, options: &debian::Options) -> Result<Image> {
+    let board = Board::read(board)?;
+    let mirror = options.mirror.as_deref();
+    setup::provide(mirror)?;
+    let parts = parts::provide(&board, options)?;
+    let jitsud = paths::read(&cross::node_binary("jitsud", "jitsud", mirror)?)?;
+    let unikernels = cross::unikernels(mirror)?;
+
+    let mut manifest = Manifest { board: board.name.clone(), ..Manifest::default() };
+    for package in &parts.packages {
+        let (name, version, sha256) = (package.name.clone(), package.version.clone(), package.sha256.clone());
+        manifest.components.push(Component { name, version, sha256 });
+    }
+    manifest.own("jitsud", &jitsud);
+    for (name, image) in &unikernels {
+        manifest.own(name, image);
+    }
+
+    let tree = root_file_system(&board, &parts, jitsud, unikernels)?;
+    let initramfs = initramfs::compress(&tree.to_cpio()?)?;
+    let size = ui::human_bytes(initramfs.len() as u64);
+    anyhow::ensure!(initramfs.len() <= INITRAMFS_LIMIT, "the initramfs has {size} instead of 12 MiB at most");
+
+    let directory = paths::out(&board.name);
+    manifest.write_file(&directory, XEN, &parts.xen)?;
+    manifest.write_file(&directory, KERNEL, &parts.kernel)?;
+    manifest.write_file(&directory, INITRAMFS, &initramfs)?;
+    manifest.write(&directory)?;
+    ui::say(format!("image for {}: initramfs {size}", board.name));
+    Ok(Image { board, directory })
+}
+
+/// Dom0's files: busybox, modules, jitsud, unikernels, and the overlay on top of them.
+fn root_file_system(
+    board: &Board,
+    parts: &Parts,
+    jitsud: Vec<u8>,
+    unikernels: BTreeMap<String, Vec<u8>>,
+) -> Result<Tree> {
+    let mut tree = Tree::default();
+    for directory in ["dev", "proc", "root", "run", "sys", "tmp", "var/log"] {
+        tree.directory(directory);
+    }
+    // The kernel opens it for init, before anything could have mounted /dev.
+    tree.device("dev/console", 0o600, 5, 1);
+
+    tree.file("bin/busybox", 0o755, parts.busybox.clone());
+    for applet in &board.dom0.applets {
+        tree.link(&format!("bin/{applet}"), "busybox");
+    }
+    let mut order = String::new();
+    for (name, content) in &parts.modules {
+        tree.file(&format!("lib/modules/{name}.ko"), 0o644, content.clone());
+        order.push_str(&format!("{name}\n"));
+    }
+    tree.file("lib/modules/load-order", 0o644, order.into_bytes());
+
+    tree.file("usr/sbin/jitsud", 0o755, jitsud);
+    for (name, image) in unikernels {
+        tree.file(&format!("usr/lib/jitsu/kernels/{name}"), 0o644, image);
+    }
+    tree.overlay(&paths::root().join("rootfs-overlay")).context("applying rootfs-overlay")?;
+    Ok(tree)
+}

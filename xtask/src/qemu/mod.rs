@@ -1,0 +1,257 @@
+//! The node in QEMU, supervised: started, watched, talked to, and always stopped.
+//!
+//! Nothing here polls: the console is read by a thread that wakes whoever waits for a text; QEMU's monitor
+//! connects to a socket of ours; a watchdog ends a node that outlives its time. Only the child that was
+//! started here is ever killed, and it is reaped on every path.
+
+mod command;
+mod console;
+mod forward;
+mod monitor;
+
+pub use command::{Console as ConsoleKind, arguments};
+pub use forward::{Forward, Protocol, free_port};
+
+use crate::fail::{Class, Fail};
+use crate::image::Image;
+use crate::initramfs::{self, ExtraFile};
+use crate::paths;
+use anyhow::{Context, Result};
+use console::Console;
+use monitor::Monitor;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How to boot a node.
+#[derive(Debug, Clone)]
+pub struct BootSpec {
+    /// What to boot.
+    pub image: Image,
+    /// Files that replace or join those of the image.
+    pub extra_files: Vec<ExtraFile>,
+    /// CPUs; ignored with `icount`, which has one.
+    pub cpus: u32,
+    /// Make virtual time a count of instructions, 1 ns each, and skip idle time: figures repeat.
+    pub icount: bool,
+    /// Ways in from this host.
+    pub forwards: Vec<Forward>,
+    /// Where the console is logged; kept.
+    pub log: PathBuf,
+    /// The node is killed when it runs longer than this (wall time).
+    pub timeout: Duration,
+}
+
+/// How long QEMU may take to open its monitor: it does so before it runs the machine.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running node.
+pub struct Qemu {
+    child: Arc<Mutex<Child>>,
+    console: Console,
+    monitor: Mutex<Monitor>,
+    log: PathBuf,
+    /// Dropping it ends the watchdog.
+    watchdog: Option<(Sender<()>, JoinHandle<()>)>,
+    /// The initramfs with extra files and the monitor's socket.
+    _directory: TempDir,
+}
+
+/// What happens first.
+enum Start {
+    Monitor(std::io::Result<Monitor>),
+    Exited,
+}
+
+impl Qemu {
+    /// Starts the node; returns once QEMU runs. The thread that starts a node must live as long as it:
+    /// the kernel kills QEMU when that thread is gone, so that no node outlives an xtask that was killed.
+    pub fn start(spec: &BootSpec) -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("jitsu-qemu-")
+            .tempdir()
+            .context("creating a temporary directory")?;
+        let initramfs = initramfs_of(&spec.image, &spec.extra_files, directory.path())?;
+        let socket = directory.path().join("monitor");
+        let listener =
+            UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
+        if let Some(parent) = spec.log.parent() {
+            paths::create_dir(parent)?;
+        }
+
+        let cpus = if spec.icount { 1 } else { spec.cpus };
+        let console_kind = ConsoleKind::Supervised { monitor: &socket };
+        let arguments = arguments(&spec.image, &initramfs, cpus, spec.icount, &spec.forwards, &console_kind)?;
+        let mut child = command(&arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| {
+                Fail::new(Class::Host, format!("starting qemu-system-arm: {e}; try `cargo xtask setup`"))
+            })?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (input, output) = input.zip(output).context("QEMU has no console")?;
+        let stderr = child.stderr.take().context("QEMU has no standard error")?;
+
+        let (events, first) = channel();
+        let at_exit = events.clone();
+        let console = Console::start(input, output, &spec.log, move || {
+            // Nobody listens any more once the start is over.
+            let _ = at_exit.send(Start::Exited);
+        });
+        let child = Arc::new(Mutex::new(child));
+        let acceptor = std::thread::spawn(move || {
+            let monitor = listener.accept().and_then(|(stream, _)| Monitor::new(stream));
+            let _ = events.send(Start::Monitor(monitor));
+        });
+        let outcome = console.and_then(|console| Ok((console, monitor(&first, &socket, acceptor)?)));
+        match outcome {
+            Ok((console, monitor)) => Ok(Self {
+                watchdog: Some(watchdog(Arc::clone(&child), spec.timeout)),
+                child,
+                console,
+                monitor: Mutex::new(monitor),
+                log: spec.log.clone(),
+                _directory: directory,
+            }),
+            Err(error) => {
+                end(&child);
+                Err(error.context(format!("starting the node: qemu-system-arm says: {}", text_of(stderr))))
+            }
+        }
+    }
+
+    /// Waits until the console has shown `text` after what an earlier wait ended with. Returns what came
+    /// up to and including it.
+    pub fn wait_for(&self, text: &str, timeout: Duration) -> Result<String> {
+        self.console.wait_for(text, timeout).map_err(|error| self.blame(error))
+    }
+
+    /// Types a line into the console's shell. Xen keeps 128 characters for a domain that does not read,
+    /// and drops what is more: longer lines belong into a script among the extra files.
+    pub fn send_line(&self, line: &str) -> Result<()> {
+        self.console.send_line(line).map_err(|error| self.blame(error))
+    }
+
+    /// Runs a command in the console's shell (its prompt must have been seen) and returns what it prints.
+    /// What others write to the console meanwhile is in there too.
+    pub fn shell(&self, command: &str, timeout: Duration) -> Result<String> {
+        // The quotes keep the echo of what is typed from looking like the marks themselves.
+        self.send_line(&format!("echo 'be''gin'; {command}; echo 'en''d' $?"))?;
+        self.wait_for("begin\r\n", timeout)?;
+        let mut output = self.wait_for("end ", timeout)?;
+        output.truncate(output.len() - "end ".len());
+        let status = self.wait_for("\r\n", timeout)?;
+        match status.trim() {
+            "0" => Ok(output.replace("\r\n", "\n")),
+            code => Err(self.blame(Fail::new(
+                Class::Node,
+                format!("`{command}` on the node: exit code {code}: {output}"),
+            ))),
+        }
+    }
+
+    /// A command of QEMU's human monitor; returns what it prints.
+    pub fn monitor(&self, command: &str) -> Result<String> {
+        let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
+        monitor.command(command).map_err(|error| self.blame(error))
+    }
+
+    /// One more way in from this host.
+    pub fn forward(&self, forward: &Forward) -> Result<()> {
+        let said = self.monitor(&format!("hostfwd_add {} {}", command::NETWORK, forward.rule()))?;
+        if said.trim().is_empty() {
+            return Ok(());
+        }
+        Err(self.blame(Fail::new(Class::Host, format!("forwarding {}: {}", forward.rule(), said.trim()))))
+    }
+
+    /// Everything on the console so far.
+    pub fn console_text(&self) -> String {
+        self.console.text()
+    }
+
+    /// Waits until QEMU ends by itself, as it does after `poweroff` on the node.
+    pub fn wait_exit(&self, timeout: Duration) -> Result<()> {
+        self.console.wait_closed(timeout).map_err(|error| self.blame(error))
+    }
+
+    /// Stops the node at once; also what dropping it does.
+    pub fn stop(self) {}
+
+    fn blame(&self, error: anyhow::Error) -> anyhow::Error {
+        error.context(format!("the node failed; its console is in {}", self.log.display()))
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.watchdog.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+        end(&self.child);
+        self.console.join();
+    }
+}
+
+/// The image's initramfs, or a copy in `directory` with the extra files on top.
+pub fn initramfs_of(image: &Image, files: &[ExtraFile], directory: &Path) -> Result<PathBuf> {
+    if files.is_empty() {
+        return Ok(image.initramfs());
+    }
+    initramfs::with_extra_files(&image.initramfs(), files, directory)
+}
+
+/// QEMU as a child that dies with the thread that starts it (util-linux's setpriv, on every Debian).
+pub fn command(arguments: &[String]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", crate::host::QEMU]).args(arguments);
+    command
+}
+
+/// The monitor's connection, unless QEMU ends before it makes one.
+fn monitor(first: &Receiver<Start>, socket: &Path, acceptor: JoinHandle<()>) -> Result<Monitor> {
+    let failure = match first.recv_timeout(START_LIMIT) {
+        Ok(Start::Monitor(monitor)) => return monitor.context("talking to QEMU's monitor"),
+        Ok(Start::Exited) => "QEMU ended at once".to_owned(),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            format!("QEMU did not open its monitor in {} s", START_LIMIT.as_secs())
+        }
+    };
+    // Lets the acceptor go: it needs some connection to return.
+    drop(std::os::unix::net::UnixStream::connect(socket));
+    let _ = acceptor.join();
+    Err(Fail::new(Class::Node, failure))
+}
+
+fn watchdog(child: Arc<Mutex<Child>>, timeout: Duration) -> (Sender<()>, JoinHandle<()>) {
+    let (stop, stopped) = channel();
+    let thread = std::thread::spawn(move || {
+        if stopped.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
+            end(&child);
+        }
+    });
+    (stop, thread)
+}
+
+/// Kills and reaps; both are harmless on a child that has been reaped.
+fn end(child: &Mutex<Child>) {
+    let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn text_of(mut stderr: ChildStderr) -> String {
+    let mut text = String::new();
+    // What can be read of it is good enough for a message.
+    let _ = stderr.read_to_string(&mut text);
+    text.trim().to_owned()
+}

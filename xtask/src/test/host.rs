@@ -1,0 +1,27 @@
+//! Tests that need no node: cargo's own, of both workspaces.
+
+use super::Report;
+use crate::fail::{Class, Fail};
+use crate::paths;
+use anyhow::{Context, Result};
+use std::process::Command;
+
+/// The packages of the unikernels that build for the host.
+const UNIKERNELS_ON_HOST: [&str; 2] = ["--package", "jitsu-rt-core"];
+
+/// Runs them; cargo prints its own lines, each workspace counts as one test.
+pub fn run(report: &mut Report) {
+    report.check("the tests of the workspace", || cargo_test(&["--workspace"], "."));
+    report.check("the tests of the unikernels' cores", || cargo_test(&UNIKERNELS_ON_HOST, "unikernels"));
+}
+
+fn cargo_test(arguments: &[&str], directory: &str) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["test", "--quiet"]).args(arguments).current_dir(paths::root().join(directory));
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Fail::new(Class::Build, format!("cargo test in {directory}/: {status}; its own lines are above")))
+}

@@ -1,0 +1,208 @@
+//! `cargo xtask test`: the tests of the host, then the node in QEMU.
+//!
+//! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
+//! that a filter can pick any of them. The latency tests have a second node, in instruction time. What a test
+//! shows is its name.
+
+mod config;
+mod failures;
+mod footprint;
+mod host;
+mod latency;
+mod lifecycle;
+mod serving;
+
+use crate::board;
+use crate::client::{NodeSpec, RunningNode, token};
+use crate::fail::{Class, Fail};
+use crate::image::{self, Image, SourceArgs};
+use crate::{paths, ui};
+use anyhow::{Context as _, Result, ensure};
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Run every test: cargo's on this host, then those of the node in QEMU. The last line counts them.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --node-only crash")]
+pub struct Args {
+    /// Only the tests that need no node
+    #[arg(long, conflicts_with = "node_only")]
+    host_only: bool,
+    /// Only the tests of the node
+    #[arg(long)]
+    node_only: bool,
+    /// Only tests of the node with this in their names
+    filter: Option<String>,
+    /// Which of the folders in board/
+    #[arg(long, default_value = board::DEFAULT)]
+    board: String,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+/// A test of the node: its name, which is what it shows, and what it does.
+type Test = (&'static str, fn(&Context) -> Result<()>);
+
+/// Longest life of the node under test.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Lines of the console shown after a failure.
+const LAST_LINES: usize = 30;
+
+/// What tests work with.
+pub struct Context {
+    image: Image,
+    node: RunningNode,
+    token: String,
+    /// What the running test has measured.
+    note: RefCell<Option<String>>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let mut report = Report::default();
+    if !args.node_only {
+        host::run(&mut report);
+    }
+    if !args.host_only {
+        let image = image::build(&args.board, &args.source.options())?;
+        node_tests(&image, args.filter.as_deref(), &mut report)?;
+        latency::run(&image, args.filter.as_deref(), &mut report)?;
+    }
+    println!("{} passed, {} failed", report.passed, report.failed);
+    if report.failed == 0 && (report.passed > 0 || args.filter.is_none()) {
+        return Ok(());
+    }
+    let why = if report.failed > 0 { "tests failed, see above" } else { "no test has that in its name" };
+    Err(Fail::new(Class::Node, why))
+}
+
+fn node_tests(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<()> {
+    // In this order: what wants an idle node, what changes little, what fails on purpose, the killing of jitsud.
+    let groups: [&[Test]; 4] = [&footprint::TESTS, &serving::TESTS, &lifecycle::TESTS, &failures::TESTS];
+    let tests: Vec<Test> = groups.concat().into_iter().filter(|(name, _)| matches(name, filter)).collect();
+    if tests.is_empty() {
+        return Ok(());
+    }
+    let token = token()?;
+    let log = log_file("console.log");
+    println!("\nthe node in QEMU; console: {}", log.display());
+    let spec = NodeSpec {
+        image: image.clone(),
+        config: config::with_token(&token),
+        files: Vec::new(),
+        icount: false,
+        log,
+        timeout: LIMIT,
+    };
+    let Some(node) = report.check("the node boots", || RunningNode::boot(spec)) else { return Ok(()) };
+    let context = Context { image: image.clone(), node, token, note: RefCell::default() };
+    let before = report.failed;
+    for (name, test) in tests {
+        report.check_noting(name, &context.note, || test(&context));
+    }
+    if report.failed > before {
+        println!("\nlast lines of the console, {}:", log_file("console.log").display());
+        println!("{}\n", context.node.last_lines(LAST_LINES));
+    }
+    Ok(())
+}
+
+fn matches(name: &str, filter: Option<&str>) -> bool {
+    filter.is_none_or(|filter| name.contains(filter))
+}
+
+fn log_file(name: &str) -> PathBuf {
+    paths::out("test").join(name)
+}
+
+impl Context {
+    /// The node under test.
+    fn node(&self) -> &RunningNode {
+        &self.node
+    }
+
+    /// Shows a figure beside the running test's result.
+    fn note(&self, figure: String) {
+        self.note.replace(Some(figure));
+    }
+
+    /// Fails unless `page` is that of `service` in this very run.
+    fn ensure_token(&self, service: &str, page: &str) -> Result<()> {
+        let token = if service == "www" { self.token.clone() } else { format!("{service}-{}", self.token) };
+        ensure!(page.contains(&token), "the page of {service} does not have the token {token}:\n{page}");
+        Ok(())
+    }
+
+    /// Fails unless www can be resolved and serves its page.
+    fn ensure_www_serves(&self) -> Result<()> {
+        let summoned = self.node.summon("www").context("while www must not be disturbed")?;
+        self.ensure_token("www", &summoned.page.body)
+    }
+}
+
+/// Counts, and prints a line for each test.
+#[derive(Default)]
+struct Report {
+    passed: u32,
+    failed: u32,
+}
+
+impl Report {
+    /// Runs a test; its value if it passes.
+    fn check<T>(&mut self, name: &str, test: impl FnOnce() -> Result<T>) -> Option<T> {
+        self.check_noting(name, &RefCell::default(), test)
+    }
+
+    /// As [`Report::check`], with the figure that the test leaves in `note`.
+    fn check_noting<T>(
+        &mut self,
+        name: &str,
+        note: &RefCell<Option<String>>,
+        test: impl FnOnce() -> Result<T>,
+    ) -> Option<T> {
+        let begin = Instant::now();
+        let outcome = {
+            let _task = ui::Task::start(name);
+            test()
+        };
+        let took = format!("{:6.2} s", begin.elapsed().as_secs_f64());
+        let note = note.take().map_or(String::new(), |note| format!(" ({note})"));
+        match outcome {
+            Ok(value) => {
+                self.passed += 1;
+                println!("ok     {took}  {name}{note}");
+                Some(value)
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("FAILED {took}  {name}{note}");
+                for (depth, cause) in error.chain().enumerate() {
+                    let indented = cause.to_string().replace('\n', "\n         ");
+                    println!("         {}{indented}", if depth == 0 { "" } else { "because: " });
+                }
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_is_counted() {
+        let mut report = Report::default();
+        assert_eq!(report.check("good", || Ok(1)), Some(1));
+        assert_eq!(report.check("bad", || -> Result<()> { anyhow::bail!("on purpose") }), None);
+        assert_eq!((report.passed, report.failed), (1, 1));
+    }
+
+    #[test]
+    fn filters_match_parts_of_names() {
+        assert!(matches("a guest that crashes", Some("crash")));
+        assert!(matches("anything", None));
+        assert!(!matches("anything", Some("crash")));
+    }
+}
