@@ -1,9 +1,10 @@
 //! One question, one answer (RFC 1035 by hickory-proto).
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, bail, ensure};
-use hickory_proto::op::{Message, Query};
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData};
 
 pub use hickory_proto::op::ResponseCode;
@@ -41,7 +42,7 @@ impl Question {
     pub fn new(name: &str, kind: RecordType) -> Result<Self> {
         let mut absolute = Name::from_ascii(name).with_context(|| format!("{name:?} is no domain name"))?;
         absolute.set_fqdn(true);
-        let mut message = Message::query();
+        let mut message = Message::new(any_id(), MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.add_query(Query::query(absolute, kind));
         let bytes = message.to_vec().with_context(|| format!("encoding a question for {name:?}"))?;
@@ -75,6 +76,12 @@ impl Question {
     }
 }
 
+/// An ID that differs from question to question. Not from the system's random numbers: a node that has just
+/// booted has none yet, and would keep us waiting for them.
+fn any_id() -> u16 {
+    RandomState::new().build_hasher().finish() as u16
+}
+
 impl Answer {
     /// The first address.
     ///
@@ -92,7 +99,6 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_proto::op::OpCode;
     use hickory_proto::rr::Record;
     use hickory_proto::rr::rdata::A;
 

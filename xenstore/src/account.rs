@@ -1,7 +1,5 @@
 //! How much of the tree each domain owns.
 
-use std::collections::BTreeMap;
-
 use xen_sys::DomId;
 
 use crate::perms::{Perm, Perms};
@@ -20,16 +18,17 @@ pub(crate) struct Account {
     pub named: usize,
 }
 
-/// The accounts of all domains that have anything in the tree.
+/// The accounts of all domains that have anything in the tree. A sorted vector: a transaction copies
+/// them, and each change looks one up.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Accounts {
-    by_domain: BTreeMap<DomId, Account>,
+    by_domain: Vec<(DomId, Account)>,
     nodes: usize,
 }
 
 impl Accounts {
     pub fn of(&self, domid: DomId) -> Account {
-        self.by_domain.get(&domid).copied().unwrap_or_default()
+        self.position(domid).map_or(Account::default(), |at| self.by_domain[at].1)
     }
 
     /// Nodes of all domains together.
@@ -39,11 +38,12 @@ impl Accounts {
 
     pub fn add(&mut self, name: &str, value: &[u8], perms: &Perms) {
         self.nodes += 1;
-        let account = self.by_domain.entry(perms.owner()).or_default();
-        account.nodes += 1;
-        account.bytes += size(name, value, perms);
+        self.change(perms.owner(), |account| {
+            account.nodes += 1;
+            account.bytes += size(name, value, perms);
+        });
         for perm in &perms.entries()[1..] {
-            self.by_domain.entry(perm.domid).or_default().named += 1;
+            self.change(perm.domid, |account| account.named += 1);
         }
     }
 
@@ -58,13 +58,28 @@ impl Accounts {
         }
     }
 
+    /// A value has changed its length.
+    pub fn resize(&mut self, owner: DomId, from: usize, to: usize) {
+        self.change(owner, |account| account.bytes = account.bytes - from + to);
+    }
+
     fn change(&mut self, domid: DomId, change: impl FnOnce(&mut Account)) {
-        if let Some(account) = self.by_domain.get_mut(&domid) {
-            change(account);
-            if *account == Account::default() {
-                self.by_domain.remove(&domid);
+        let at = match self.position(domid) {
+            Ok(at) => at,
+            Err(at) => {
+                self.by_domain.insert(at, (domid, Account::default()));
+                at
             }
+        };
+        let account = &mut self.by_domain[at].1;
+        change(account);
+        if *account == Account::default() {
+            self.by_domain.remove(at);
         }
+    }
+
+    fn position(&self, domid: DomId) -> Result<usize, usize> {
+        self.by_domain.binary_search_by_key(&domid, |(known, _)| *known)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::path::{Path, ancestor, below};
+use crate::path::{Names, Path, ancestor, below};
 use crate::perms::{Caller, Perms};
 use crate::tree::{Node, Tree};
 use crate::watch::Subscription;
@@ -16,52 +16,61 @@ pub struct Event {
     pub path: String,
 }
 
-/// A change of the live tree, with what decides who may hear of it.
+/// A change of the live tree.
 pub(crate) struct Effect {
     pub path: Path,
-    before: Option<Perms>,
-    after: Option<Perms>,
-    /// The parent's, if the node came or went: whoever may list the parent's children may know.
-    parent: Option<Perms>,
+    /// The node's permissions until then, if there was one.
+    pub before: Option<Perms>,
     /// What was removed, with all below it.
     pub removed: Option<Arc<Node>>,
 }
 
+/// What decides who may hear of a change.
+pub(crate) struct Sight<'e> {
+    before: Option<&'e Perms>,
+    after: Option<&'e Perms>,
+    /// The parent's, if the node came or went: whoever may list the parent's children may know.
+    parent: Option<&'e Perms>,
+}
+
 impl Effect {
-    /// The change at `path` that has led to `now`; `before`: the node's permissions until then.
-    pub fn of(now: &Tree, path: Path, before: Option<Perms>, removed: Option<Arc<Node>>) -> Effect {
-        let after = now.get(path.as_str()).map(|node| node.perms.clone());
-        let parent = if before.is_some() == after.is_some() {
-            None
-        } else {
-            now.get(ancestor(path.as_str(), 1)).map(|node| node.perms.clone())
-        };
-        Effect { path, before, after, parent, removed }
+    /// Who may hear of it, now that the tree has become this.
+    pub fn sight<'e>(&'e self, now: &'e Tree) -> Sight<'e> {
+        let perms = |path: &str| now.get(path).map(|node| &node.perms);
+        let before = self.before.as_ref();
+        let after = perms(self.path.as_str());
+        let parent =
+            if before.is_some() == after.is_some() { None } else { perms(ancestor(self.path.as_str(), 1)) };
+        Sight { before, after, parent }
     }
 
-    /// Whether there is, or was, anything at all.
-    pub fn happened(&self) -> bool {
-        self.before.is_some() || self.after.is_some()
-    }
-
-    pub fn visible_to(&self, caller: &Caller) -> bool {
-        let all = [&self.before, &self.after, &self.parent];
-        all.into_iter().flatten().any(|perms| caller.access(perms).reads())
+    /// The topmost node that was removed, if it was there before and not just made.
+    pub fn loss(&self) -> Option<&Arc<Node>> {
+        self.before.as_ref().and(self.removed.as_ref())
     }
 
     /// Whether a node at `path`, below this one, was removed together with it, and the caller may
     /// know: it could read the node, or list it.
     pub fn took_away(&self, path: &str, caller: &Caller) -> bool {
-        let (Some(top), Some(rest)) = (&self.removed, below(path, self.path.as_str())) else {
+        let (Some(top), Some(rest)) = (self.loss(), below(path, self.path.as_str())) else {
             return false;
         };
         let (mut parent, mut node) = (top, top);
-        for name in rest.split_terminator('/') {
+        for name in Names(rest) {
             match node.child(name) {
                 Some(child) => (parent, node) = (node, child),
                 None => return false,
             }
         }
         [parent, node].into_iter().any(|node| caller.access(&node.perms).reads())
+    }
+}
+
+impl Sight<'_> {
+    /// For a node that came and went in one go this is nobody.
+    pub fn includes(&self, caller: &Caller) -> bool {
+        let happened = self.before.is_some() || self.after.is_some();
+        let all = [self.before, self.after, self.parent];
+        happened && all.into_iter().flatten().any(|perms| caller.access(perms).reads())
     }
 }

@@ -9,20 +9,21 @@ use crate::event::{Effect, Event};
 use crate::path::{Named, Path};
 use crate::perms::Caller;
 use crate::store::Store;
+use crate::tree::Tree;
 use crate::watch::{Owner, Watch, Watches};
 
 impl Store {
     /// Tells of a change of the live tree.
     pub(crate) fn fire(&mut self, effect: &Effect) {
-        if !effect.happened() {
-            return;
-        }
-        let (watches, mut audience) = self.audience();
+        let (watches, tree, mut audience) = self.audience();
         let path = effect.path.as_str();
+        // Most changes concern nobody, so who may know is only found out when somebody watches.
+        let mut sight = None;
         watches.at_or_above(path, |watch| {
-            audience.tell(watch, path, |caller| effect.visible_to(caller));
+            let sight = sight.get_or_insert_with(|| effect.sight(tree));
+            audience.tell(watch, path, |caller| sight.includes(caller));
         });
-        if effect.removed.is_some() {
+        if effect.loss().is_some() {
             watches.below(path, |watch| {
                 let own = watch.path.clone();
                 audience.tell(watch, own.as_str(), |caller| effect.took_away(own.as_str(), caller));
@@ -32,7 +33,7 @@ impl Store {
 
     /// Tells of a special event that is about `domid`.
     pub(crate) fn fire_special(&mut self, name: &'static str, domid: DomId) {
-        let (watches, mut audience) = self.audience();
+        let (watches, _, mut audience) = self.audience();
         let domains = audience.domains;
         let specific = format!("{name}/{domid}");
         watches.at(name, |watch| {
@@ -87,14 +88,14 @@ impl Store {
         }
     }
 
-    fn audience(&mut self) -> (&mut Watches, Audience<'_>) {
+    fn audience(&mut self) -> (&mut Watches, &Tree, Audience<'_>) {
         let audience = Audience {
             connections: &mut self.connections,
             domains: &self.domains,
             events: &mut self.events,
             limit: self.limits.output,
         };
-        (&mut self.watches, audience)
+        (&mut self.watches, &self.tree, audience)
     }
 }
 

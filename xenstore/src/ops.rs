@@ -149,7 +149,7 @@ impl Op<'_> {
         removed: Option<Arc<Node>>,
     ) -> Option<Effect> {
         match &mut self.scope {
-            Scope::Live(tree) => Some(Effect::of(tree, path.clone(), before, removed)),
+            Scope::Live(_) => Some(Effect { path: path.clone(), before, removed }),
             Scope::In(transaction) => {
                 transaction.changed(path, kind, bytes);
                 None

@@ -120,8 +120,26 @@ pub(crate) fn home(domid: DomId) -> String {
 }
 
 /// The names along an absolute path, from the root's child down; none for the root.
-pub(crate) fn names(path: &str) -> impl Iterator<Item = &str> {
-    path.get(1..).unwrap_or("").split_terminator('/')
+pub(crate) fn names(path: &str) -> Names<'_> {
+    Names(path.get(1..).unwrap_or(""))
+}
+
+/// Names that are separated by slashes. Names are short: looking at byte after byte is faster here
+/// than the standard library's search.
+pub(crate) struct Names<'p>(pub &'p str);
+
+impl<'p> Iterator for Names<'p> {
+    type Item = &'p str;
+
+    fn next(&mut self) -> Option<&'p str> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = self.0.bytes().position(|byte| byte == b'/').unwrap_or(self.0.len());
+        let (name, rest) = self.0.split_at(end);
+        self.0 = rest.get(1..).unwrap_or("");
+        Some(name)
+    }
 }
 
 /// The path that stands `levels` above `path`; the root where there is no more.

@@ -81,7 +81,7 @@ impl Perms {
     /// The same, with one entry more.
     #[must_use]
     pub fn with(&self, domid: DomId, access: Access) -> Perms {
-        self.0.iter().copied().chain([Perm { domid, access }]).collect::<Vec<_>>().into()
+        Perms(self.0.iter().copied().chain([Perm { domid, access }]).collect())
     }
 
     /// The domain that owns the node.
@@ -99,9 +99,8 @@ impl Perms {
     pub(crate) fn inherited_by(&self, creator: Option<DomId>) -> Perms {
         match creator {
             Some(domid) if domid != self.owner() => {
-                let mut entries = self.0.to_vec();
-                entries[0].domid = domid;
-                entries.into()
+                let owner = Perm { domid, ..self.0[0] };
+                Perms([owner].into_iter().chain(self.0[1..].iter().copied()).collect())
             }
             _ => self.clone(),
         }
@@ -119,7 +118,7 @@ impl Perms {
             perm => perm,
         };
         let others = self.0[1..].iter().copied().filter(|perm| perm.domid != domid);
-        [owner].into_iter().chain(others).collect::<Vec<_>>().into()
+        Perms([owner].into_iter().chain(others).collect())
     }
 
     /// Reads the entries as they stand on the wire, `r5`; `None` if one is malformed or there is none.
@@ -129,7 +128,7 @@ impl Perms {
             let (&letter, number) = entry.split_first()?;
             perms.push(Perm { access: Access::from_letter(letter)?, domid: wire::domid(number)? });
         }
-        (!perms.is_empty()).then(|| perms.into())
+        (!perms.is_empty()).then(|| Perms(perms.into()))
     }
 
     /// The entries as they stand on the wire, each ended by a nul.
@@ -141,13 +140,6 @@ impl Perms {
             text.push('\0');
         }
         text.into_bytes()
-    }
-}
-
-/// Private: whoever calls this has made sure that there is an owner.
-impl From<Vec<Perm>> for Perms {
-    fn from(entries: Vec<Perm>) -> Perms {
-        Perms(entries.into())
     }
 }
 

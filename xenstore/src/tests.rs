@@ -80,6 +80,9 @@ impl Store {
     }
 }
 
+/// An open transaction: whose, its id, and what was asked and answered in it.
+type Open = (usize, u32, Vec<(Type, String, (u32, Vec<u8>))>);
+
 /// A random request about the tree.
 fn request(random: &mut Random) -> (Type, String) {
     let path = random.path();
@@ -99,13 +102,13 @@ fn request(random: &mut Random) -> (Type, String) {
 #[test]
 fn committed_transactions_are_as_if_one_after_the_other() {
     let (mut committed, mut refused) = (0, 0);
-    for seed in 0..300 {
+    for seed in 0..150 {
         let mut random = Random(seed);
         let mut store = Store::new(Limits::default());
         let mut serial = Store::new(Limits::default());
         let clients: Vec<_> = (0..4).map(|_| store.connect(DomId::DOM0)).collect();
         let alone = serial.connect(DomId::DOM0);
-        let mut open: Vec<(usize, u32, Vec<(Type, String, u32, Vec<u8>)>)> = Vec::new();
+        let mut open: Vec<Open> = Vec::new();
         for _ in 0..150 {
             let client = random.below(clients.len());
             let conn = clients[client];
@@ -116,8 +119,8 @@ fn committed_transactions_are_as_if_one_after_the_other() {
             };
             if random.below(5) > 0 {
                 let (kind, payload) = request(&mut random);
-                let (reply, content) = store.ask(conn, kind, open[at].1, &payload);
-                open[at].2.push((kind, payload, reply, content));
+                let reply = store.ask(conn, kind, open[at].1, &payload);
+                open[at].2.push((kind, payload, reply));
                 continue;
             }
             let (_, tx_id, steps) = open.swap_remove(at);
@@ -126,21 +129,21 @@ fn committed_transactions_are_as_if_one_after_the_other() {
                 continue;
             }
             committed += 1;
-            for (kind, payload, reply, content) in steps {
+            for (kind, payload, reply) in steps {
                 let expected = serial.ask(alone, kind, 0, &payload);
-                assert_eq!((reply, content), expected, "seed {seed}: {kind:?} {payload:?}");
+                assert_eq!(reply, expected, "seed {seed}: {kind:?} {payload:?}");
             }
             assert_eq!(dump(&store.tree), dump(&serial.tree), "seed {seed}");
             store.check_books(&clients);
         }
     }
-    assert!(committed > 1000 && refused > 1000, "{committed} committed, {refused} refused");
+    assert!(committed > 500 && refused > 500, "{committed} committed, {refused} refused");
 }
 
 /// Guests and the control domain do whatever comes to their mind, connect, vanish, do not read.
 #[test]
 fn the_books_stay_right_whatever_clients_do() {
-    for seed in 0..60 {
+    for seed in 0..30 {
         let mut random = Random(seed);
         let limits = Limits {
             nodes: 20,

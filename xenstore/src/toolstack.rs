@@ -93,26 +93,21 @@ impl Store {
         let mut touched = Touched::default();
         for (change, path) in batch.iter().zip(&paths) {
             let text = path.as_str();
-            let before = self.tree.get(text).map(|node| node.perms.clone());
-            let removed = match change {
-                Change::Mkdir { perms: None, .. } if before.is_some() => continue,
-                Change::Mkdir { perms, .. } => {
-                    self.tree.set(text, None, perms.clone(), None, stamp);
-                    None
-                }
+            let (before, removed) = match change {
+                Change::Mkdir { perms: None, .. } if self.tree.get(text).is_some() => continue,
+                Change::Mkdir { perms, .. } => (self.tree.set(text, None, perms.clone(), None, stamp), None),
                 Change::Write { value, perms, .. } => {
                     let value = Some(value.as_slice().into());
-                    self.tree.set(text, value, perms.clone(), None, stamp);
-                    None
+                    (self.tree.set(text, value, perms.clone(), None, stamp), None)
                 }
-                Change::Remove { .. } => self.tree.remove(text, stamp),
+                Change::Remove { .. } => match self.tree.remove(text, stamp) {
+                    Some(node) => (Some(node.perms.clone()), Some(node)),
+                    None => continue,
+                },
             };
             touched.add(path, before, removed);
         }
-        for (path, before, removed) in touched.in_order {
-            let effect = Effect::of(&self.tree, path, before, removed);
-            self.fire(&effect);
-        }
+        touched.in_order.iter().for_each(|effect| self.fire(effect));
         Ok(())
     }
 
@@ -231,8 +226,7 @@ impl Store {
             } else {
                 let removed = self.tree.remove(&text, stamp);
                 let path = Path::trusted(&text);
-                let effect = Effect::of(&self.tree, path, Some(before), removed);
-                self.fire(&effect);
+                self.fire(&Effect { path, before: Some(before), removed });
             }
         }
     }
@@ -240,22 +234,22 @@ impl Store {
 
 /// The paths that a batch has changed, each once.
 #[derive(Default)]
-struct Touched {
-    in_order: Vec<(Path, Option<Perms>, Option<Arc<Node>>)>,
-    index: BTreeMap<Path, usize>,
+struct Touched<'p> {
+    in_order: Vec<Effect>,
+    index: BTreeMap<&'p str, usize>,
 }
 
-impl Touched {
+impl<'p> Touched<'p> {
     /// Of several changes at a path, what was before the first counts.
-    fn add(&mut self, path: &Path, before: Option<Perms>, removed: Option<Arc<Node>>) {
-        match self.index.get(path) {
+    fn add(&mut self, path: &'p Path, before: Option<Perms>, removed: Option<Arc<Node>>) {
+        match self.index.get(path.as_str()) {
             Some(&at) => {
-                let known = &mut self.in_order[at].2;
+                let known = &mut self.in_order[at].removed;
                 *known = known.take().or(removed);
             }
             None => {
-                self.index.insert(path.clone(), self.in_order.len());
-                self.in_order.push((path.clone(), before, removed));
+                self.index.insert(path.as_str(), self.in_order.len());
+                self.in_order.push(Effect { path: path.clone(), before, removed });
             }
         }
     }

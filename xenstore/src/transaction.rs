@@ -139,15 +139,16 @@ impl Transaction {
         Some(merged)
     }
 
-    /// What was changed, in order, when the live tree has become `merged`.
-    pub fn effects(&self, merged: &Tree) -> impl Iterator<Item = Effect> {
-        self.order.iter().map(move |path| {
+    /// What was changed, in order.
+    pub fn effects(&self) -> impl Iterator<Item = Effect> {
+        self.order.iter().map(|path| {
             let before = self.base.get(path.as_str());
             let removed = match self.changes.get(path) {
                 Some(Kind::Subtree) => before.cloned(),
                 _ => None,
             };
-            Effect::of(merged, path.clone(), before.map(|node| node.perms.clone()), removed)
+            let before = before.map(|node| node.perms.clone());
+            Effect { path: path.clone(), before, removed }
         })
     }
 

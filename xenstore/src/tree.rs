@@ -23,10 +23,12 @@ pub(crate) type Stamp = u64;
 /// A node and, through it, all below it.
 #[derive(Clone)]
 pub(crate) struct Node {
+    /// The last name of its path; empty for the root.
+    name: Arc<str>,
     pub value: Arc<[u8]>,
     pub perms: Perms,
     /// Sorted by name. A vector, because it is copied whole more often than it grows large.
-    children: Vec<(Arc<str>, Arc<Node>)>,
+    children: Vec<Arc<Node>>,
     /// When value or permissions were last set.
     pub changed: Stamp,
     /// When a child was last created or removed.
@@ -34,21 +36,22 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn new(value: Arc<[u8]>, perms: Perms, stamp: Stamp) -> Node {
-        Node { value, perms, children: Vec::new(), changed: stamp, listed: stamp }
+    fn new(name: &str, value: Arc<[u8]>, perms: Perms, stamp: Stamp) -> Node {
+        let name = name.into();
+        Node { name, value, perms, children: Vec::new(), changed: stamp, listed: stamp }
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
-        self.children.binary_search_by(|(child, _)| (**child).cmp(name))
+        self.children.binary_search_by(|child| (*child.name).cmp(name))
     }
 
     pub fn child(&self, name: &str) -> Option<&Arc<Node>> {
-        self.position(name).ok().map(|at| &self.children[at].1)
+        self.position(name).ok().map(|at| &self.children[at])
     }
 
     /// The children's names, sorted.
     pub fn child_names(&self) -> impl Iterator<Item = &str> {
-        self.children.iter().map(|(name, _)| &**name)
+        self.children.iter().map(|child| &*child.name)
     }
 }
 
@@ -57,7 +60,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         let mut pending = std::mem::take(&mut self.children);
-        while let Some((_, child)) = pending.pop() {
+        while let Some(child) = pending.pop() {
             if let Some(mut node) = Arc::into_inner(child) {
                 pending.append(&mut node.children);
             }
@@ -86,9 +89,9 @@ impl Tree {
     /// A tree of nothing but a root, which only the control domain may touch.
     pub fn new() -> Tree {
         let perms = Perms::new(DomId::DOM0, Access::None);
-        let root = Node::new(Arc::default(), perms, 0);
+        let root = Node::new("", Arc::default(), perms, 0);
         let mut accounts = Accounts::default();
-        accounts.add("", &root.value, &root.perms);
+        accounts.add(&root.name, &root.value, &root.perms);
         Tree { root: Arc::new(root), accounts: Arc::new(accounts) }
     }
 
@@ -138,7 +141,7 @@ impl Tree {
     }
 
     /// Sets what is given of value and permissions, creating what is missing as
-    /// [`write`](Tree::write) does.
+    /// [`write`](Tree::write) does. Returns the permissions that the node had, if it was there.
     pub fn set(
         &mut self,
         path: &str,
@@ -146,11 +149,13 @@ impl Tree {
         perms: Option<Perms>,
         creator: Option<DomId>,
         stamp: Stamp,
-    ) {
+    ) -> Option<Perms> {
         let accounts = Arc::make_mut(&mut self.accounts);
         let inherit = |parent: &Node, _| (Arc::default(), parent.perms.inherited_by(creator));
-        let node = descend(&mut self.root, accounts, path, stamp, inherit);
-        replace(accounts, node, path, value, perms, stamp);
+        let (node, made) = descend(&mut self.root, accounts, path, stamp, inherit);
+        let before = (!made).then(|| node.perms.clone());
+        replace(accounts, node, value, perms, stamp);
+        before
     }
 
     /// Takes over value and permissions of a node of another tree, and creates the parents that are
@@ -158,9 +163,9 @@ impl Tree {
     pub fn copy(&mut self, from: &Tree, path: &str, stamp: Stamp) {
         let Some(source) = from.get(path) else { return };
         let accounts = Arc::make_mut(&mut self.accounts);
-        let node = descend(&mut self.root, accounts, path, stamp, from.as_there(path));
+        let (node, _) = descend(&mut self.root, accounts, path, stamp, from.as_there(path));
         let (value, perms) = (source.value.clone(), source.perms.clone());
-        replace(accounts, node, path, Some(value), Some(perms), stamp);
+        replace(accounts, node, Some(value), Some(perms), stamp);
     }
 
     /// Makes everything at and below `path` as it is in another tree: there or gone.
@@ -172,11 +177,11 @@ impl Tree {
         };
         let accounts = Arc::make_mut(&mut self.accounts);
         let above = ancestor(path, 1);
-        let parent = descend(&mut self.root, accounts, above, stamp, from.as_there(above));
+        let (parent, _) = descend(&mut self.root, accounts, above, stamp, from.as_there(above));
         if let Err(at) = parent.position(name) {
-            parent.children.insert(at, (name.into(), source.clone()));
+            parent.children.insert(at, source.clone());
             parent.listed = stamp;
-            walk(name, source, |name, node| accounts.add(name, &node.value, &node.perms));
+            walk(source, |node| accounts.add(&node.name, &node.value, &node.perms));
         }
     }
 
@@ -188,12 +193,12 @@ impl Tree {
         let mut parent = Arc::make_mut(&mut self.root);
         for name in names(ancestor(path, 1)) {
             let at = parent.position(name).ok()?;
-            parent = Arc::make_mut(&mut parent.children[at].1);
+            parent = Arc::make_mut(&mut parent.children[at]);
         }
         let at = parent.position(name).ok()?;
-        let (_, node) = parent.children.remove(at);
+        let node = parent.children.remove(at);
         parent.listed = stamp;
-        walk(name, &node, |name, node| accounts.remove(name, &node.value, &node.perms));
+        walk(&node, |node| accounts.remove(&node.name, &node.value, &node.perms));
         Some(node)
     }
 
@@ -206,7 +211,7 @@ impl Tree {
             let answer = wanted(node);
             if answer != Pick::Whole {
                 let children = node.children.iter();
-                pending.extend(children.map(|(name, child)| (format!("{path}/{name}"), child)));
+                pending.extend(children.map(|child| (format!("{path}/{}", child.name), child)));
             }
             if answer != Pick::No {
                 picked.push((if path.is_empty() { "/".to_owned() } else { path }, answer));
@@ -243,13 +248,15 @@ pub(crate) enum Pick {
 
 /// The node at `path`, ready to be changed; what is missing on the way is created. `make` is given
 /// the new node's parent and the number of names above that, and tells its value and permissions.
+/// Returns also whether the node itself is new.
 fn descend<'t>(
     root: &'t mut Arc<Node>,
     accounts: &mut Accounts,
     path: &str,
     stamp: Stamp,
     mut make: impl FnMut(&Node, usize) -> (Arc<[u8]>, Perms),
-) -> &'t mut Node {
+) -> (&'t mut Node, bool) {
+    let mut made = false;
     let mut node = Arc::make_mut(root);
     for (level, name) in names(path).enumerate() {
         let at = match node.position(name) {
@@ -257,43 +264,43 @@ fn descend<'t>(
             Err(at) => {
                 let (value, perms) = make(node, level);
                 accounts.add(name, &value, &perms);
-                let child = Arc::new(Node::new(value, perms, stamp));
-                node.children.insert(at, (name.into(), child));
+                let child = Node::new(name, value, perms, stamp);
+                node.children.insert(at, Arc::new(child));
                 node.listed = stamp;
+                made = true;
                 at
             }
         };
-        node = Arc::make_mut(&mut node.children[at].1);
+        node = Arc::make_mut(&mut node.children[at]);
     }
-    node
+    (node, made)
 }
 
 /// Sets value and permissions, and books the difference.
 fn replace(
     accounts: &mut Accounts,
     node: &mut Node,
-    path: &str,
     value: Option<Arc<[u8]>>,
     perms: Option<Perms>,
     stamp: Stamp,
 ) {
-    let name = names(path).last().unwrap_or("");
-    accounts.remove(name, &node.value, &node.perms);
     if let Some(value) = value {
+        accounts.resize(node.perms.owner(), node.value.len(), value.len());
         node.value = value;
     }
     if let Some(perms) = perms {
+        accounts.remove(&node.name, &node.value, &node.perms);
         node.perms = perms;
+        accounts.add(&node.name, &node.value, &node.perms);
     }
-    accounts.add(name, &node.value, &node.perms);
     node.changed = stamp;
 }
 
 /// Visits a node and all below it, in no particular order.
-fn walk(name: &str, node: &Node, mut visit: impl FnMut(&str, &Node)) {
-    let mut pending = vec![(name, node)];
-    while let Some((name, node)) = pending.pop() {
-        visit(name, node);
-        pending.extend(node.children.iter().map(|(name, child)| (&**name, &**child)));
+fn walk(node: &Node, mut visit: impl FnMut(&Node)) {
+    let mut pending = vec![node];
+    while let Some(node) = pending.pop() {
+        visit(node);
+        pending.extend(node.children.iter().map(|child| &**child));
     }
 }

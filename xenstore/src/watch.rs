@@ -2,13 +2,14 @@
 //!
 //! A change of `/a/b/c` concerns the watches on `/a/b/c`, `/a/b`, `/a` and `/`; a removal also those
 //! below. They are kept in one map sorted by path, so that both are a few look-ups, whatever the
-//! number of watches that have nothing to do with it.
+//! number of watches that have nothing to do with it; and most of those look-ups are spared by a table
+//! that knows which hashes are watched at all.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::connection::ConnId;
-use crate::path::{Path, ancestor, below};
+use crate::path::{Names, Path, below};
 
 /// An in-process watch ([`Store::watch`](crate::Store::watch)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -49,16 +50,24 @@ impl Watch {
     /// Whether a change at `path`, which is the watched path or below it, is of interest.
     fn reaches(&self, path: &str) -> bool {
         let Some(depth) = self.depth else { return true };
-        let levels = below(path, self.path.as_str()).map_or(0, |rest| rest.split_terminator('/').count());
+        let levels = below(path, self.path.as_str()).map_or(0, |rest| Names(rest).count());
         levels <= depth as usize
     }
 }
 
 /// All watches of the store.
-#[derive(Default)]
 pub(crate) struct Watches {
     by_path: BTreeMap<Path, Vec<Watch>>,
+    /// How many watches there are on paths of each hash. Most prefixes of a changed path have none,
+    /// and need not be looked up.
+    by_hash: Box<[u32; SLOTS]>,
     count: usize,
+}
+
+impl Default for Watches {
+    fn default() -> Watches {
+        Watches { by_path: BTreeMap::new(), by_hash: Box::new([0; SLOTS]), count: 0 }
+    }
 }
 
 impl Watches {
@@ -78,6 +87,7 @@ impl Watches {
 
     pub fn add(&mut self, watch: Watch) {
         self.count += 1;
+        self.by_hash[Hash::of(watch.path.as_str()).slot()] += 1;
         self.by_path.entry(watch.path.clone()).or_default().push(watch);
     }
 
@@ -90,29 +100,30 @@ impl Watches {
             self.by_path.remove(path);
         }
         self.count -= 1;
+        self.by_hash[Hash::of(path.as_str()).slot()] -= 1;
         Some(watch)
     }
 
-    /// Calls `hit` for each watch on `path` and on the paths above it.
+    /// Calls `hit` for each watch on `path` and on the paths above it, from the root down.
     pub fn at_or_above(&mut self, path: &str, mut hit: impl FnMut(&mut Watch)) {
-        // The greatest key up to `path` is either above it, or it parts from `path` at some point;
-        // then no key that is above `path` reaches further than that point.
-        let mut limit = path;
-        loop {
-            let upto = (Bound::Unbounded, Bound::Included(limit));
-            let Some((key, watches)) = self.by_path.range_mut::<str, _>(upto).next_back() else {
-                return;
-            };
-            let key = key.as_str();
-            if below(path, key).is_some() {
-                watches.iter_mut().filter(|watch| watch.reaches(path)).for_each(&mut hit);
-                if key == "/" {
-                    return;
-                }
-                limit = ancestor(&path[..key.len()], 1);
-            } else {
-                limit = common_ancestor(limit, key);
+        self.hit(path, "/", Hash::of("/"), &mut hit);
+        let mut hash = Hash::NONE;
+        for (at, byte) in path.bytes().enumerate() {
+            if byte == b'/' && at > 0 {
+                self.hit(path, &path[..at], hash, &mut hit);
             }
+            hash.add(byte);
+        }
+        if path != "/" {
+            self.hit(path, path, hash, &mut hit);
+        }
+    }
+
+    fn hit(&mut self, path: &str, top: &str, hash: Hash, hit: &mut impl FnMut(&mut Watch)) {
+        if self.by_hash[hash.slot()] > 0
+            && let Some(watches) = self.by_path.get_mut(top)
+        {
+            watches.iter_mut().filter(|watch| watch.reaches(path)).for_each(hit);
         }
     }
 
@@ -134,10 +145,28 @@ impl Watches {
     }
 }
 
-/// The longest path that both are at or below, shorter than `path`, which is not above `key`.
-fn common_ancestor<'p>(path: &'p str, key: &str) -> &'p str {
-    let same = path.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
-    let end =
-        if path.as_bytes().get(same) == Some(&b'/') { same } else { path[..same].rfind('/').unwrap_or(0) };
-    if end == 0 { "/" } else { &path[..end] }
+/// Slots of [`Watches::by_hash`]: many more than watched paths on a small host.
+const SLOTS: usize = 2048;
+
+/// A hash that is built up byte by byte (32-bit FNV-1a). A guest that finds collisions gains nothing
+/// but some look-ups that were not needed.
+#[derive(Clone, Copy)]
+struct Hash(u32);
+
+impl Hash {
+    const NONE: Hash = Hash(0x811C_9DC5);
+
+    fn of(path: &str) -> Hash {
+        let mut hash = Hash::NONE;
+        path.bytes().for_each(|byte| hash.add(byte));
+        hash
+    }
+
+    fn add(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+
+    fn slot(self) -> usize {
+        (self.0 ^ (self.0 >> 16)) as usize % SLOTS
+    }
 }

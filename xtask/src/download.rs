@@ -203,13 +203,13 @@ impl Downloader {
                     return Ok(Err(Trouble::Passing(format!("the server answers with status {status}"))));
                 }
             }
-            if let (Some(wanted), Some(coming)) = (expected.size, content_length(&answer)) {
-                if have + coming != wanted {
-                    return Ok(Err(Trouble::Corrupt(format!(
-                        "the server has {} bytes instead of {wanted} (is it in the middle of an update?)",
-                        have + coming
-                    ))));
-                }
+            if let (Some(wanted), Some(coming)) = (expected.size, content_length(&answer))
+                && have + coming != wanted
+            {
+                let found = have + coming;
+                return Ok(Err(Trouble::Corrupt(format!(
+                    "the server has {found} bytes instead of {wanted} (is it in the middle of an update?)"
+                ))));
             }
             let task = ui::Task::transfer(what, have, expected.size);
             let mut body = answer.body_mut().as_reader();

@@ -33,6 +33,7 @@ pub struct Fail {
 
 impl Fail {
     /// An error of `class`; the message names the object, the cause, and the fix where one is known.
+    #[expect(clippy::new_ret_no_self, reason = "inside an anyhow::Error is the only form it travels in")]
     pub fn new(class: Class, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { class, message: message.into() })
     }

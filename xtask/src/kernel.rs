@@ -27,8 +27,8 @@ const KERNEL_SIZE: usize = 0x48;
 
 const ZIMAGE_MAGIC: (usize, u32) = (0x24, 0x016f_2818);
 /// Says that the next word is the offset of the table.
-const TABLE_MAGIC: (usize, u32) = (0x30, 0x4545_4545);
-const TABLE_POINTER: usize = 0x34;
+const TABLE_MAGIC: (usize, u32) = (0x34, 0x4545_4545);
+const TABLE_POINTER: usize = 0x38;
 /// Tag of the table's entry about the kernel's size ("KLSZ").
 const TABLE_KERNEL: u32 = 0x5a53_4c4b;
 

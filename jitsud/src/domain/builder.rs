@@ -94,7 +94,7 @@ pub struct Domain {
 pub enum Step {
     /// About to make the domain.
     Start,
-    /// It exists, and its device nodes have been written: netback works from here on in parallel.
+    /// It exists, empty. Its nodes come next, and netback then works in parallel.
     Created(DomId),
     /// It runs.
     Unpaused,
@@ -133,9 +133,10 @@ pub fn build(
         hypervisor: hypervisor.clone(),
         store: store.clone(),
     };
+    // Before its nodes are written: from then on reports about its interface can come.
+    step(Step::Created(domid));
     // First of all, so that netback makes the interface while memory is being filled.
     store.commit(&nodes::create(domid, spec)).map_err(BuildError::Store)?;
-    step(Step::Created(domid));
 
     let memory = u64::from(spec.memory_mib) << 20;
     let ram = memory >> PAGE_SHIFT;

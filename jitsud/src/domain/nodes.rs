@@ -56,6 +56,8 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
     }
     write(format!("{home}/control"), "", &read_only);
     write(format!("{home}/control/shutdown"), "", &own);
+    // Linux asks for the watches of an earlier kernel to be forgotten only where it is told that it may.
+    write(format!("{home}/control/platform-feature-xs_reset_watches"), "1", &read_only);
     write(format!("{home}/control/feature-poweroff"), "", &own);
     write(format!("{home}/control/feature-reboot"), "", &own);
     write(format!("{home}/data"), "", &own);

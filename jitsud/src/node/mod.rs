@@ -275,6 +275,7 @@ impl Core {
                 (Some(info), false) => {
                     if let Some(code) = info.shutdown_code() {
                         let detail = life.last_words();
+                        self.toolstack.store.with(|store| store.stopped(domid));
                         self.input(Input::Died { incarnation, death: Death::from_code(code), detail });
                     }
                 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use xen_sys::DomId;
-use xen_sys::io::xs_wire::XENSTORE_RING_SIZE;
+use xen_sys::io::xs_wire::{XENSTORE_ERROR_PROTO, XENSTORE_ERROR_RINGIDX, XENSTORE_RING_SIZE};
 use xenstore::{Change, ConnId, Error, Limits, Store, Subscription};
 
 use crate::xen::{Port, SharedPages};
@@ -59,6 +59,10 @@ impl SharedStore {
             if let Some(waker) = state.connections.get(&id) {
                 waker.notify_one();
             }
+        }
+        for request in state.store.take_requests() {
+            // Domains come from the builder alone; a tool in dom0 that brings one of its own is told so here.
+            tracing::warn!(?request, "XenStore: a domain made by somebody else is not served");
         }
         for event in state.store.take_events() {
             if let Some(waker) = state.keys.get(&event.subscription) {
@@ -149,6 +153,16 @@ pub enum RingError {
     Protocol(#[from] xenstore::Broken),
 }
 
+impl RingError {
+    /// The number that tells the peer.
+    fn number(&self) -> u32 {
+        match self {
+            RingError::Indices(_) => XENSTORE_ERROR_RINGIDX,
+            RingError::Protocol(_) => XENSTORE_ERROR_PROTO,
+        }
+    }
+}
+
 /// Serves one ring until its peer breaks the protocol; dropping the future disconnects it.
 pub async fn serve_ring(
     store: SharedStore,
@@ -165,7 +179,11 @@ pub async fn serve_ring(
     loop {
         let moved = match pump(&store, connection.id, &ring) {
             Ok(moved) => moved,
-            Err(error) => return error,
+            Err(error) => {
+                ring.refuse(error.number());
+                port.notify();
+                return error;
+            }
         };
         if moved {
             port.notify();
@@ -188,7 +206,8 @@ fn pump(store: &SharedStore, id: ConnId, ring: &Ring) -> Result<bool, RingError>
         let mut moved = flush(store, id, ring)?;
         // A guest that does not read its replies is not listened to.
         if store.wants_input(id) {
-            let requests = whole_messages(ring.requests(&mut buffer)?);
+            // All of it, whole messages or not: Linux tells only of what it adds to an empty ring.
+            let requests = ring.requests(&mut buffer)?;
             if !requests.is_empty() {
                 store.receive(id, requests)?;
                 // Replies go out before the request is taken away: a daemon that is killed in between
@@ -211,56 +230,5 @@ fn flush(store: &mut Store, id: ConnId, ring: &Ring) -> Result<bool, RingError> 
         }
         store.consume_output(id, sent);
         moved = true;
-    }
-}
-
-/// The part of `bytes` that consists of whole messages; all of a full ring, as a longer message must be
-/// taken in pieces.
-fn whole_messages(bytes: &[u8]) -> &[u8] {
-    const HEADER: usize = 16;
-    if bytes.len() == XENSTORE_RING_SIZE {
-        return bytes;
-    }
-    let mut end = 0;
-    while let Some(header) = bytes.get(end..end + HEADER) {
-        let length = u32::from_le_bytes([header[12], header[13], header[14], header[15]]) as usize;
-        match end.checked_add(HEADER + length.min(XENSTORE_RING_SIZE * 8)) {
-            Some(next) if next <= bytes.len() => end = next,
-            _ => break,
-        }
-    }
-    // A length that no message may have is the store's to judge.
-    if end == 0 && declares_too_much(bytes) { bytes } else { &bytes[..end] }
-}
-
-fn declares_too_much(bytes: &[u8]) -> bool {
-    let length = bytes.get(12..16).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
-    length as usize > xen_sys::io::xs_wire::XENSTORE_PAYLOAD_MAX
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(length: u32, payload: usize) -> Vec<u8> {
-        let mut bytes = vec![0; 12];
-        bytes.extend(length.to_le_bytes());
-        bytes.extend(vec![b'x'; payload]);
-        bytes
-    }
-
-    #[test]
-    fn a_message_is_left_in_the_ring_until_it_is_whole() {
-        let two = [message(3, 3), message(5, 5)].concat();
-        assert_eq!(whole_messages(&two).len(), two.len());
-        assert_eq!(whole_messages(&two[..two.len() - 1]).len(), 19);
-        assert_eq!(whole_messages(&two[..18]).len(), 0);
-        assert_eq!(whole_messages(&[]).len(), 0);
-    }
-
-    #[test]
-    fn what_can_never_be_whole_is_passed_on() {
-        assert_eq!(whole_messages(&[7; XENSTORE_RING_SIZE]).len(), XENSTORE_RING_SIZE);
-        assert_eq!(whole_messages(&message(u32::MAX, 2)).len(), 18);
     }
 }

@@ -10,7 +10,7 @@
 
 use std::mem::offset_of;
 
-use xen_sys::io::xs_wire::{XENSTORE_RING_SIZE, XenstoreDomainInterface};
+use xen_sys::io::xs_wire::{XENSTORE_RING_SIZE, XENSTORE_SERVER_FEATURE_ERROR, XenstoreDomainInterface};
 
 use crate::xen::SharedPages;
 
@@ -31,13 +31,17 @@ pub struct BadIndices {
     consumer: u32,
 }
 
+const SERVER_FEATURES: usize = offset_of!(XenstoreDomainInterface, server_features);
+const ERROR: usize = offset_of!(XenstoreDomainInterface, error);
+
 /// The server's side of a ring.
 #[derive(Debug)]
 pub struct Ring(SharedPages);
 
 impl Ring {
-    /// Takes the page, with whatever lies in it.
+    /// Takes the page, with whatever lies in it, and says what the server can do.
     pub fn new(page: SharedPages) -> Self {
+        page.store(SERVER_FEATURES, XENSTORE_SERVER_FEATURE_ERROR);
         Ring(page)
     }
 
@@ -57,6 +61,11 @@ impl Ring {
     /// Gives the room of `length` request bytes back.
     pub fn consume(&self, length: usize) {
         self.0.store(REQ_CONS, self.0.load(REQ_CONS).wrapping_add(length as u32));
+    }
+
+    /// Tells the guest why it is not served any more, by one of the `XENSTORE_ERROR_` numbers.
+    pub fn refuse(&self, error: u32) {
+        self.0.store(ERROR, error);
     }
 
     /// Copies as much of `bytes` as there is room for; returns how many.

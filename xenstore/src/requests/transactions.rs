@@ -49,7 +49,7 @@ impl Store {
                 return Err(Error::Quota(Quota::Nodes));
             }
         }
-        let effects: Vec<Effect> = transaction.effects(&merged).collect();
+        let effects: Vec<Effect> = transaction.effects().collect();
         self.tree = merged;
         drop(transaction);
         effects.iter().for_each(|effect| self.fire(effect));

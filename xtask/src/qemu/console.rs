@@ -82,16 +82,6 @@ impl Console {
         })
     }
 
-    /// Waits for the end of the output.
-    pub fn wait_closed(&self, timeout: Duration) -> Result<()> {
-        self.wait_until(timeout, |state| state.closed.then_some(())).map_err(|(why, tail)| {
-            Fail::new(
-                Class::Node,
-                format!("waiting for the node to end: {why}; its console ends with:\n{tail}"),
-            )
-        })
-    }
-
     /// Sleeps on the condition variable until `ready` says something, the output ends, or time is up.
     fn wait_until<T>(
         &self,
@@ -177,7 +167,6 @@ mod tests {
         child.kill().expect("kill");
         child.wait().expect("wait");
         assert!(console.wait_for("third", limit).expect_err("ended").to_string().contains("the node ended"));
-        console.wait_closed(limit).expect("closed");
         console.join();
         assert_eq!(std::fs::read_to_string(log.path()).expect("log"), "first second\n");
     }

@@ -140,24 +140,6 @@ impl Qemu {
         self.console.send_line(line).map_err(|error| self.blame(error))
     }
 
-    /// Runs a command in the console's shell (its prompt must have been seen) and returns what it prints.
-    /// What others write to the console meanwhile is in there too.
-    pub fn shell(&self, command: &str, timeout: Duration) -> Result<String> {
-        // The quotes keep the echo of what is typed from looking like the marks themselves.
-        self.send_line(&format!("echo 'be''gin'; {command}; echo 'en''d' $?"))?;
-        self.wait_for("begin\r\n", timeout)?;
-        let mut output = self.wait_for("end ", timeout)?;
-        output.truncate(output.len() - "end ".len());
-        let status = self.wait_for("\r\n", timeout)?;
-        match status.trim() {
-            "0" => Ok(output.replace("\r\n", "\n")),
-            code => Err(self.blame(Fail::new(
-                Class::Node,
-                format!("`{command}` on the node: exit code {code}: {output}"),
-            ))),
-        }
-    }
-
     /// A command of QEMU's human monitor; returns what it prints.
     pub fn monitor(&self, command: &str) -> Result<String> {
         let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,14 +159,6 @@ impl Qemu {
     pub fn console_text(&self) -> String {
         self.console.text()
     }
-
-    /// Waits until QEMU ends by itself, as it does after `poweroff` on the node.
-    pub fn wait_exit(&self, timeout: Duration) -> Result<()> {
-        self.console.wait_closed(timeout).map_err(|error| self.blame(error))
-    }
-
-    /// Stops the node at once; also what dropping it does.
-    pub fn stop(self) {}
 
     fn blame(&self, error: anyhow::Error) -> anyhow::Error {
         error.context(format!("the node failed; its console is in {}", self.log.display()))

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use std::process::Command;
 
 /// The packages of the unikernels that build for the host.
-const UNIKERNELS_ON_HOST: [&str; 2] = ["--package", "jitsu-rt-core"];
+const UNIKERNELS_ON_HOST: [&str; 4] = ["--package", "jitsu-rt-core", "--package", "web"];
 
 /// Runs them; cargo prints its own lines, each workspace counts as one test.
 pub fn run(report: &mut Report) {

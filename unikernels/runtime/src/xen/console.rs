@@ -1,11 +1,11 @@
 //! The console: a ring that the node reads into the service's log.
 //!
-//! Writing never waits. When the ring is full the rest of the message is lost, and the next one that
-//! fits says how much was.
+//! Writing never waits. What does not fit is lost, and so is all that follows until there is room again,
+//! where a mark says so.
 
 use core::fmt;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use spin::Once;
 use xen_sys::EvtchnPort;
@@ -21,14 +21,14 @@ const OUT_PROD: usize = offset_of!(XenconsInterface, out_prod);
 struct Console {
     page: SharedPage,
     port: EvtchnPort,
-    lost: AtomicU32,
+    lost: AtomicBool,
 }
 
 static CONSOLE: Once<Console> = Once::new();
 
 /// Prints to this ring from now on; what was printed before is lost.
 pub fn init(page: SharedPage, port: EvtchnPort) {
-    CONSOLE.call_once(|| Console { page, port, lost: AtomicU32::new(0) });
+    CONSOLE.call_once(|| Console { page, port, lost: AtomicBool::new(false) });
 }
 
 impl Console {
@@ -74,13 +74,9 @@ impl fmt::Write for Writer {
         let Some(console) = CONSOLE.get() else {
             return Ok(());
         };
-        let lost = console.lost.load(Ordering::Relaxed);
-        if lost > 0 && console.write(b"[lost]\n") {
-            console.lost.store(0, Ordering::Relaxed);
-        }
-        if console.lost.load(Ordering::Relaxed) > 0 || !console.write(text.as_bytes()) {
-            console.lost.fetch_add(text.len() as u32, Ordering::Relaxed);
-        }
+        let recovered = !console.lost.load(Ordering::Relaxed) || console.write(b"[lost]\n");
+        let written = recovered && console.write(text.as_bytes());
+        console.lost.store(!written, Ordering::Relaxed);
         Ok(())
     }
 }
