@@ -14,9 +14,6 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-/// What indexes are read for: the node's architecture. Packages for all architectures are in them too.
-const ARCHITECTURE: &str = "armhf";
-
 /// One version of a package, as a signed index describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
@@ -36,14 +33,14 @@ pub struct Package {
     pub depends: Vec<String>,
 }
 
-/// Fetches the verified package index of `suite`, section main, from the archive at `base`.
-/// `Ok(None)`: the archive has no such suite.
-pub fn index(downloader: &Downloader, base: &str, suite: &str) -> Result<Option<String>> {
+/// Fetches the verified package index of `suite`, section main, from the archive at `base`, with the
+/// packages for `architecture` and those for all. `Ok(None)`: the archive has no such suite.
+pub fn index(downloader: &Downloader, base: &str, suite: &str, architecture: &str) -> Result<Option<String>> {
     let Some(signed) = downloader.small(&format!("{base}/dists/{suite}/InRelease"))? else {
         return Ok(None);
     };
     let release = verify(&signed, suite)?;
-    let file = format!("main/binary-{ARCHITECTURE}/Packages.xz");
+    let file = format!("main/binary-{architecture}/Packages.xz");
     let entry = release_entry(&release, &file).ok_or_else(|| {
         Fail::new(Class::Integrity, format!("the release file of suite {suite} at {base} lists no {file}"))
     })?;
@@ -53,7 +50,7 @@ pub fn index(downloader: &Downloader, base: &str, suite: &str) -> Result<Option<
     let expected = Expected { size: Some(entry.size), sha256: &entry.sha256 };
     // By hash, the file cannot change between reading the release file and fetching it. Caching proxies do
     // not always have those names, whatever the release file promises.
-    let by_hash = format!("main/binary-{ARCHITECTURE}/by-hash/SHA256/{}", entry.sha256);
+    let by_hash = format!("main/binary-{architecture}/by-hash/SHA256/{}", entry.sha256);
     let names = release.by_hash.then_some(by_hash).into_iter().chain([file.clone()]);
     let mut found = Fetched::Gone;
     for name in names {

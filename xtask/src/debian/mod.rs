@@ -24,6 +24,9 @@ use std::path::PathBuf;
 /// The release that the node's packages come from, and its suites.
 const SUITES: [&str; 3] = ["bookworm", "bookworm-updates", "bookworm-security"];
 
+/// Debian's name for the node's architecture.
+const NODE_ARCHITECTURE: &str = "armhf";
+
 /// What the names of kernel packages start with, those of the metapackages that depend on them as well.
 const KERNEL_PREFIX: &str = "linux-image-";
 
@@ -143,7 +146,7 @@ impl Source {
     /// other suites is signed all the same. Only newer versions can be missed.
     fn suite(&self, mirror: &Mirror, suite: &str) -> Result<Vec<Package>> {
         let base = base(mirror, suite);
-        let index = match archive::index(&self.downloader, base, suite) {
+        let index = match archive::index(&self.downloader, base, suite, NODE_ARCHITECTURE) {
             Ok(Some(index)) => index,
             Ok(None) => {
                 let message =
@@ -266,7 +269,16 @@ pub fn fetch_upstream(
 ) -> Result<Option<PathBuf>> {
     let downloader = Downloader::new();
     for suite in suites {
-        let Some(index) = archive::index(&downloader, base(mirror, suite), suite)? else { continue };
+        let index = match archive::index(&downloader, base(mirror, suite), suite, host_architecture()) {
+            Ok(Some(index)) => index,
+            Ok(None) => continue,
+            // Another suite may have it, signed as well.
+            Err(error) if class_of(&error) == Some(Class::Integrity) => {
+                ui::say(format!("WARNING: suite {suite} is left out: {error:#}"));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let found = archive::select(&index, suite, |candidate| candidate == name);
         let Some(package) =
             archive::newest(found.iter().filter(|p| version::upstream(&p.version) == upstream))
@@ -281,4 +293,16 @@ pub fn fetch_upstream(
         }
     }
     Ok(None)
+}
+
+/// Debian's name for the architecture of this host.
+fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "i386",
+        "arm" => NODE_ARCHITECTURE,
+        "powerpc64" => "ppc64el",
+        other => other,
+    }
 }
