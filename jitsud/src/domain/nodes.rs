@@ -105,3 +105,66 @@ pub fn remove(domid: DomId, uuid: [u8; 16]) -> Vec<Change> {
         .map(|path| Change::Remove { path })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Vif;
+    use xenstore::{Limits, Store};
+
+    const GUEST: DomId = DomId(7);
+
+    fn spec() -> Spec {
+        Spec {
+            name: "www".into(),
+            uuid: [0xab; 16],
+            kernel: [].into(),
+            memory_mib: 4,
+            vcpus: 2,
+            bootargs: String::new(),
+            vif: Vif { mac: [0, 0x16, 0x3e, 0, 2, 20], address: [10, 0, 2, 20].into(), bridge: "br0".into() },
+        }
+    }
+
+    #[test]
+    fn the_two_halves_of_a_device_point_at_each_other() {
+        let mut store = Store::new(Limits::default());
+        store.commit(&create(GUEST, &spec())).expect("a commit");
+        let read = |path: &str| String::from_utf8_lossy(store.read(path).expect(path)).into_owned();
+        let (front, back) = ("/local/domain/7/device/vif/0", "/local/domain/0/backend/vif/7/0");
+        assert_eq!(read(&format!("{front}/backend")), back);
+        assert_eq!(read(&format!("{back}/frontend")), front);
+        assert_eq!(read(&format!("{back}/frontend-id")), "7");
+        assert_eq!(read(&format!("{front}/mac")), "00:16:3e:00:02:14");
+        assert_eq!(read("/vm/abababab-abab-abab-abab-abababababab/name"), "www");
+    }
+
+    #[test]
+    fn a_guest_may_write_its_devices_and_its_data_and_nothing_else() {
+        let mut store = Store::new(Limits::default());
+        store.commit(&create(GUEST, &spec())).expect("a commit");
+        let writes = |path: &str| {
+            let perms = store.perms(path).expect(path);
+            perms.owner() == GUEST
+                || perms.entries()[1..].iter().any(|perm| perm.domid == GUEST && perm.access.writes())
+        };
+        for path in ["data", "device/vif/0", "device/vif/0/state", "control/shutdown"] {
+            assert!(writes(&format!("/local/domain/7/{path}")), "{path}");
+        }
+        for path in ["", "/name", "/device", "/device/vif", "/control", "/memory/target", "/cpu/1/availability"] {
+            assert!(!writes(&format!("/local/domain/7{path}")), "{path}");
+        }
+        assert!(!writes("/local/domain/0/backend/vif/7/0/state"));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_domain() {
+        let mut store = Store::new(Limits::default());
+        store.commit(&create(DomId(1), &spec())).expect("a commit");
+        store.commit(&remove(DomId(1), spec().uuid)).expect("a commit");
+        let before = store.node_count();
+        store.commit(&create(GUEST, &spec())).expect("a commit");
+        store.commit(&remove(GUEST, spec().uuid)).expect("a commit");
+        assert_eq!(store.node_count(), before);
+    }
+}

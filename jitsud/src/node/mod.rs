@@ -68,6 +68,7 @@ pub struct Core {
     lives: HashMap<Incarnation, Life>,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Summoned, SummonError>>>,
     next_ticket: u64,
+    /// Without a bound of its own: each life makes a handful of reports, and lives are bounded.
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     boot: Boot,
 }

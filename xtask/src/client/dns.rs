@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// How long an answer may take. The node itself gives a service up earlier (`boot_timeout`).
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The node's name server, as it can be reached from the host.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ impl Resolver {
     /// Asks once and waits for the answer, from a socket of its own.
     ///
     /// # Errors
-    /// When no answer comes within a minute, or it is no answer to the question.
+    /// When no answer comes within half a minute, or it is no answer to the question.
     pub fn ask(&self, name: &str, kind: RecordType) -> Result<Reply> {
         let question = Question::new(name, kind)?;
         let (sent, received, bytes) = self.exchange(question.as_bytes(), PATIENCE)?.with_context(|| {

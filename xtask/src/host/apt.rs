@@ -141,7 +141,10 @@ impl Apt {
     fn install(&self, privilege: Privilege, missing: &[Missing]) -> Result<()> {
         let mut update = self.options.clone();
         update.push("update".to_owned());
-        retried(privilege, &update, "reading the package lists")?;
+        if let Err(error) = retried(privilege, &update, "reading the package lists") {
+            // One suite that is out of step fails the whole update, and may not be needed.
+            ui::say(format!("WARNING: {error:#}"));
+        }
         let names: Vec<_> = missing.iter().flat_map(|m| m.packages).copied().collect();
         retried(privilege, &self.install_args(missing), &format!("installing {}", names.join(" ")))
     }

@@ -19,10 +19,10 @@ use crate::paths;
 use anyhow::{Context, Result};
 use console::Console;
 use monitor::Monitor;
-use std::io::Read;
+use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -57,9 +57,11 @@ pub struct Qemu {
     console: Console,
     monitor: Mutex<Monitor>,
     log: PathBuf,
+    /// What QEMU writes to its standard error.
+    complaints: PathBuf,
     /// Dropping it ends the watchdog.
     watchdog: Option<(Sender<()>, JoinHandle<()>)>,
-    /// The initramfs with extra files and the monitor's socket.
+    /// The initramfs with extra files, the monitor's socket, QEMU's standard error.
     _directory: TempDir,
 }
 
@@ -88,17 +90,15 @@ impl Qemu {
         let cpus = if spec.icount { 1 } else { spec.cpus };
         let console_kind = ConsoleKind::Supervised { monitor: &socket };
         let arguments = arguments(&spec.image, &initramfs, cpus, spec.icount, &spec.forwards, &console_kind)?;
-        let mut child = command(&arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| {
-                Fail::new(Class::Host, format!("starting qemu-system-arm: {e}; try `cargo xtask setup`"))
-            })?;
+        let complaints = directory.path().join("stderr");
+        let stderr =
+            File::create(&complaints).with_context(|| format!("creating {}", complaints.display()))?;
+        let mut child =
+            command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().map_err(
+                |e| Fail::new(Class::Host, format!("starting qemu-system-arm: {e}; try `cargo xtask setup`")),
+            )?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (input, output) = input.zip(output).context("QEMU has no console")?;
-        let stderr = child.stderr.take().context("QEMU has no standard error")?;
 
         let (events, first) = channel();
         let at_exit = events.clone();
@@ -119,11 +119,13 @@ impl Qemu {
                 console,
                 monitor: Mutex::new(monitor),
                 log: spec.log.clone(),
+                complaints,
                 _directory: directory,
             }),
             Err(error) => {
                 end(&child);
-                Err(error.context(format!("starting the node: qemu-system-arm says: {}", text_of(stderr))))
+                Err(error
+                    .context(format!("starting the node: qemu-system-arm says: {}", text_of(&complaints))))
             }
         }
     }
@@ -161,7 +163,11 @@ impl Qemu {
     }
 
     fn blame(&self, error: anyhow::Error) -> anyhow::Error {
-        error.context(format!("the node failed; its console is in {}", self.log.display()))
+        let error = error.context(format!("the node failed; its console is in {}", self.log.display()));
+        match text_of(&self.complaints) {
+            text if text.is_empty() => error,
+            text => error.context(format!("qemu-system-arm says: {text}")),
+        }
     }
 }
 
@@ -223,9 +229,8 @@ fn end(child: &Mutex<Child>) {
     let _ = child.wait();
 }
 
-fn text_of(mut stderr: ChildStderr) -> String {
-    let mut text = String::new();
-    // What can be read of it is good enough for a message.
-    let _ = stderr.read_to_string(&mut text);
-    text.trim().to_owned()
+/// What QEMU has complained about; what can be read of it is good enough for a message.
+fn text_of(complaints: &Path) -> String {
+    let text = fs::read(complaints).unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
 }

@@ -16,9 +16,10 @@ use crate::board;
 use crate::client::{NodeSpec, RunningNode, token};
 use crate::fail::{Class, Fail};
 use crate::image::{self, Image, SourceArgs};
-use crate::{paths, ui};
+use crate::paths;
 use anyhow::{Context as _, Result, ensure};
 use std::cell::RefCell;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -161,25 +162,25 @@ impl Report {
         note: &RefCell<Option<String>>,
         test: impl FnOnce() -> Result<T>,
     ) -> Option<T> {
+        print!("{name} ... ");
+        // So that it is seen while the test runs; a terminal that is gone is noticed by println.
+        let _ = std::io::stdout().flush();
         let begin = Instant::now();
-        let outcome = {
-            let _task = ui::Task::start(name);
-            test()
-        };
-        let took = format!("{:6.2} s", begin.elapsed().as_secs_f64());
-        let note = note.take().map_or(String::new(), |note| format!(" ({note})"));
+        let outcome = test();
+        let took = format!("{:.2} s", begin.elapsed().as_secs_f64());
+        let note = note.take().map_or(String::new(), |note| format!(", {note}"));
         match outcome {
             Ok(value) => {
                 self.passed += 1;
-                println!("ok     {took}  {name}{note}");
+                println!("ok ({took}{note})");
                 Some(value)
             }
             Err(error) => {
                 self.failed += 1;
-                println!("FAILED {took}  {name}{note}");
+                println!("FAILED ({took}{note})");
                 for (depth, cause) in error.chain().enumerate() {
-                    let indented = cause.to_string().replace('\n', "\n         ");
-                    println!("         {}{indented}", if depth == 0 { "" } else { "because: " });
+                    let indented = cause.to_string().replace('\n', "\n    ");
+                    println!("    {}{indented}", if depth == 0 { "" } else { "because: " });
                 }
                 None
             }
