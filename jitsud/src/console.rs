@@ -93,6 +93,8 @@ pub async fn serve(page: Arc<SharedPages>, port: Port, log: ConsoleLog) {
     loop {
         if drain(&page, &log) {
             port.notify();
+            // A guest that never stops talking gets its turn among the others, no more.
+            tokio::task::yield_now().await;
         } else {
             port.wait().await;
         }

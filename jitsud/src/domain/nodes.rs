@@ -151,7 +151,9 @@ mod tests {
         for path in ["data", "device/vif/0", "device/vif/0/state", "control/shutdown"] {
             assert!(writes(&format!("/local/domain/7/{path}")), "{path}");
         }
-        for path in ["", "/name", "/device", "/device/vif", "/control", "/memory/target", "/cpu/1/availability"] {
+        for path in
+            ["", "/name", "/device", "/device/vif", "/control", "/memory/target", "/cpu/1/availability"]
+        {
             assert!(!writes(&format!("/local/domain/7{path}")), "{path}");
         }
         assert!(!writes("/local/domain/0/backend/vif/7/0/state"));

@@ -190,6 +190,8 @@ pub async fn serve_ring(
             if let Some(watches) = &mut kernel_watches {
                 watches.save(&store, connection.id);
             }
+            // A guest that never stops asking gets its turn among the others, no more.
+            tokio::task::yield_now().await;
         } else {
             tokio::select! {
                 () = port.wait() => {}

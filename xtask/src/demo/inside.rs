@@ -20,19 +20,32 @@ const BRIDGE: &str = "br0";
 /// Longest time for the request, wall time.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Boots a node with `config` in instruction time and has one request made for `service`.
+/// The client, built for the node.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn client() -> Result<ExtraFile> {
+    let binary = cross::node_binary("probe", "probe", None)?;
+    Ok(ExtraFile { path: "/usr/bin/probe".into(), mode: 0o755, content: paths::read(&binary)? })
+}
+
+/// Boots a node with `config` in instruction time and has `client` make one request for `service`.
 ///
 /// # Errors
 /// When the node does not boot, or the request fails; the message says which step.
-pub fn measure(image: &Image, config: &str, service: &str, log: PathBuf) -> Result<Measurement> {
-    let binary = cross::node_binary("probe", "probe", None)?;
-    let probe = ExtraFile { path: "/usr/bin/probe".into(), mode: 0o755, content: paths::read(&binary)? };
+pub fn measure(
+    image: &Image,
+    client: ExtraFile,
+    config: &str,
+    service: &str,
+    log: PathBuf,
+) -> Result<Measurement> {
     let node = {
         let _task = ui::Task::start("booting the node in QEMU, in instruction time");
         RunningNode::boot(NodeSpec {
             image: image.clone(),
             config: config.to_owned(),
-            files: vec![probe],
+            files: vec![client],
             icount: true,
             log,
             timeout: Duration::from_secs(300),

@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
     let token = token()?;
     let log = paths::out("demo").join("console.log");
     let (page, figures) = if args.icount {
-        let measured = inside::measure(&image, &config(&token), SERVICE, log)?;
+        let measured = inside::measure(&image, inside::client()?, &config(&token), SERVICE, log)?;
         let page = crate::client::body_of(&measured.reply).context("reading the page")?;
         (page, Figures::of_one_clock(&measured, SERVICE)?)
     } else {

@@ -18,11 +18,12 @@ pub fn run(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<(
     if !NAMES.iter().any(|name| matches(name, filter)) {
         return Ok(());
     }
+    let client = inside::client()?;
     let log = log_file("console-icount.log");
     println!("\nthe node in QEMU, in instruction time; console: {}", log.display());
     let token = crate::client::token()?;
     let measured = report.check("instruction time: a client inside the node is served", || {
-        let measured = inside::measure(image, &demo::config(&token), "www", log)?;
+        let measured = inside::measure(image, client, &demo::config(&token), "www", log)?;
         ensure!(measured.reply.contains(&token), "the page is not of this run:\n{}", measured.reply);
         Figures::of_one_clock(&measured, "www")
     });

@@ -14,13 +14,14 @@ mod serving;
 
 use crate::board;
 use crate::client::{NodeSpec, RunningNode, token};
-use crate::fail::{Class, Fail};
+use crate::fail::{self, Class, Fail};
 use crate::image::{self, Image, SourceArgs};
 use crate::paths;
 use anyhow::{Context as _, Result, ensure};
 use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Run every test: cargo's on this host, then those of the node in QEMU. The last line counts them.
@@ -60,22 +61,35 @@ pub struct Context {
     note: RefCell<Option<String>>,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+/// Runs what is asked for. The counts are the last line of all, after whatever went wrong.
+pub fn run(args: &Args) -> ExitCode {
     let mut report = Report::default();
+    let code = match run_all(args, &mut report) {
+        Ok(()) if report.failed == 0 => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(Class::Node as u8),
+        Err(error) => {
+            report.failed += 1;
+            fail::report(&error)
+        }
+    };
+    println!("{} passed, {} failed", report.passed, report.failed);
+    code
+}
+
+fn run_all(args: &Args, report: &mut Report) -> Result<()> {
     if !args.node_only {
-        host::run(&mut report);
+        host::run(report);
     }
     if !args.host_only {
+        let filter = args.filter.as_deref();
         let image = image::build(&args.board, &args.source.options())?;
-        node_tests(&image, args.filter.as_deref(), &mut report)?;
-        latency::run(&image, args.filter.as_deref(), &mut report)?;
+        node_tests(&image, filter, report)?;
+        latency::run(&image, filter, report)?;
     }
-    println!("{} passed, {} failed", report.passed, report.failed);
-    if report.failed == 0 && (report.passed > 0 || args.filter.is_none()) {
-        return Ok(());
+    if report.passed + report.failed == 0 {
+        return Err(Fail::new(Class::Input, "no test has that in its name"));
     }
-    let why = if report.failed > 0 { "tests failed, see above" } else { "no test has that in its name" };
-    Err(Fail::new(Class::Node, why))
+    Ok(())
 }
 
 fn node_tests(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<()> {
