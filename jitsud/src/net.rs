@@ -65,22 +65,24 @@ impl Network {
             Some(link) => link.header.index,
             None => add_bridge(&handle, &node.bridge).await?,
         };
-        // The bridge keeps the uplink's address on the link, whatever ports come and go.
-        let mut up = LinkUnspec::new_with_index(bridge).up();
-        if let Some(mac) = mac(uplink) {
-            up = up.address(mac.to_vec());
-        }
-        set(&handle, up, || format!("bringing up {}", node.bridge)).await?;
         let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge).up();
         set(&handle, port, || format!("making the uplink a port of {}", node.bridge)).await?;
         set(&handle, LinkUnspec::new_with_name("lo").up(), || "bringing up lo".into()).await?;
-
         let step = |source| Error::Netlink {
             step: format!("giving {}/{} to {}", node.address, node.prefix, node.bridge),
             source,
         };
         let address = IpAddr::V4(node.address);
         handle.address().add(bridge, address, node.prefix).replace().execute().await.map_err(step)?;
+
+        // Up last, and with a gratuitous ARP, so that the neighbours know the node before they ask it.
+        let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{}/arp_notify", node.bridge), "1");
+        // The bridge keeps the uplink's address on the link, whatever ports come and go.
+        let mut up = LinkUnspec::new_with_index(bridge).up();
+        if let Some(mac) = mac(uplink) {
+            up = up.address(mac.to_vec());
+        }
+        set(&handle, up, || format!("bringing up {}", node.bridge)).await?;
         if let Some(gateway) = node.gateway {
             let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
             let step = |source| Error::Netlink { step: format!("default route via {gateway}"), source };
