@@ -26,26 +26,20 @@ struct Build<'a> {
     args: &'a [&'a str],
     /// Crates of the standard library, where cargo has to build it.
     std_crates: &'a str,
-    environment: &'a [(&'a str, String)],
+    /// Flags for rustc, for the target alone.
+    flags: &'a [&'a str],
 }
 
 /// Builds a binary of this workspace for dom0: static, so that the initramfs needs no C library.
 /// Returns the executable.
 pub fn node_binary(package: &str, binary: &str, mirror: Option<&str>) -> Result<PathBuf> {
-    let variable = "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF";
-    let environment = [
-        (format!("{variable}_LINKER"), host::CROSS_GCC.to_owned()),
-        (format!("{variable}_RUSTFLAGS"), "-C target-feature=+crt-static".to_owned()),
-    ];
-    let environment: Vec<_> =
-        environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     let mut binaries = Build {
         what: &format!("{binary} for the node"),
         directory: paths::root(),
         target: NODE_TARGET,
         args: &["--package", package, "--bin", binary],
         std_crates: "std,panic_unwind",
-        environment: &environment,
+        flags: &["-Ctarget-feature=+crt-static", &format!("-Clinker={}", host::CROSS_GCC)],
     }
     .run(mirror)?;
     binaries.remove(binary).ok_or_else(|| Fail::new(Class::Build, format!("cargo built no binary {binary}")))
@@ -59,7 +53,7 @@ pub fn unikernels(mirror: Option<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
         target: UNIKERNEL_TARGET,
         args: &["--bins"],
         std_crates: "core,alloc,compiler_builtins",
-        environment: &[],
+        flags: &[],
     }
     .run(mirror)?;
     binaries
@@ -82,7 +76,7 @@ impl Build<'_> {
             .args(["build", "--release", "--target", self.target])
             .args(["--message-format", "json-render-diagnostics"])
             .args(self.args)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("CARGO_ENCODED_RUSTFLAGS", self.encoded_flags()?)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
         if std == RustStd::Source {
@@ -105,6 +99,21 @@ impl Build<'_> {
             return Err(Fail::new(Class::Build, format!("building {} failed, see above", self.what)));
         }
         Ok(executables)
+    }
+}
+
+impl Build<'_> {
+    /// All flags, as cargo wants them. Places on this host are given other names, since they end up in the
+    /// messages of panics: the same sources give the same image wherever they are built.
+    fn encoded_flags(&self) -> Result<String> {
+        let home = std::env::var_os("HOME").unwrap_or_default();
+        let cargo_home =
+            std::env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
+        let places =
+            [(paths::root(), "/jitsu-node"), (cargo_home, "/cargo"), (host::rust_std::sysroot()?, "/rust")];
+        let renamed = places.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+        let flags: Vec<&str> = self.flags.iter().copied().chain(renamed.iter().map(String::as_str)).collect();
+        Ok(flags.join("\x1f"))
     }
 }
 

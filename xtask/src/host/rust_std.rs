@@ -29,7 +29,7 @@ pub enum RustStd {
 
 /// Makes sure that `target` can be built for. What is here already is preferred over any network.
 pub fn provide(target: &str, mirror: Option<&str>) -> Result<RustStd> {
-    let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
+    let sysroot = sysroot()?;
     if installed(target)? {
         return Ok(RustStd::Installed);
     }
@@ -43,6 +43,11 @@ pub fn provide(target: &str, mirror: Option<&str>) -> Result<RustStd> {
     from_debian(&sysroot, &version, mirror)
         .with_context(|| format!("providing Rust's standard library for {target}"))?;
     Ok(RustStd::Source)
+}
+
+/// Where rustc has its libraries and, if at all, their sources.
+pub fn sysroot() -> Result<PathBuf> {
+    Ok(PathBuf::from(rustc(&["--print", "sysroot"])?))
 }
 
 fn installed(target: &str) -> Result<bool> {
