@@ -306,7 +306,11 @@ async fn malformed_messages_get_an_error_or_silence_and_the_server_lives_on() {
 
     // Noise. Its seed is fixed, so that a failure comes back.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..2000 {
+    for count in 0..2000 {
+        // Not more at once than a socket's buffer holds: what is dropped there tests nothing.
+        if count % 50 == 0 {
+            rig.ask(&question("node.jitsu.test.", RecordType::A)).await;
+        }
         let mut message = good.clone();
         for _ in 0..4 {
             state ^= state << 13;
