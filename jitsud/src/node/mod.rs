@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -31,6 +32,11 @@ use life::Life;
 
 /// Where dom0's kernel's watches survive a restart of the daemon; on a memory-backed file system.
 const KERNEL_WATCHES: &str = "/run/jitsud.kernel-watches";
+
+/// How long XenStore is served after the last domain has gone. dom0's kernel then takes the domain's interface
+/// apart and asks a few more questions; without answers it would wait for ever, and dom0 could not power off.
+/// Nothing tells when it has asked the last one; this is a hundred times what it takes.
+const LAST_QUESTIONS: Duration = Duration::from_millis(500);
 
 /// What happened outside the core.
 #[derive(Debug)]
@@ -129,7 +135,7 @@ impl Core {
         self.boot.dns_answering_since_dom0_ns = facts::since_dom0();
     }
 
-    /// Works until `shutdown`, then ends all domains.
+    /// Works until `shutdown`, then ends all domains and returns when dom0's kernel has let go of them too.
     pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, shutdown: CancellationToken) {
         let mut going_down = false;
         while !(going_down && self.lives.is_empty()) {
@@ -145,6 +151,7 @@ impl Core {
                 }
             }
         }
+        tokio::time::sleep(LAST_QUESTIONS).await;
     }
 
     fn request(&mut self, request: Request) {
