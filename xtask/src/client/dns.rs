@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long an answer may take. The node itself gives a service up earlier (`boot_timeout`).
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// When a first question is repeated.
+const REPEAT: Duration = Duration::from_millis(250);
+
 /// The node's name server, as it can be reached from the host.
 #[derive(Clone, Copy, Debug)]
 pub struct Resolver {
@@ -37,6 +40,22 @@ impl Resolver {
     /// The name server at `server`.
     pub fn new(server: SocketAddr) -> Self {
         Resolver { server }
+    }
+
+    /// Returns when questions from this host reach the node and are answered. They may not at first, although
+    /// the daemon is ready: a bridge's port that has just come up forwards when Linux next looks at its
+    /// carrier, up to a second later. As any resolver, this one repeats its question. It summons nothing.
+    ///
+    /// # Errors
+    /// When no answer comes within half a minute.
+    pub fn settle(&self) -> Result<()> {
+        let question = Question::new("settle.invalid", RecordType::A)?;
+        for _ in 0..PATIENCE.as_millis() / REPEAT.as_millis() {
+            if let Some((_, _, reply)) = self.exchange(question.as_bytes(), REPEAT)? {
+                return question.read(&reply).map(drop).context("the first answer of all");
+            }
+        }
+        bail!("no question reaches the node over {} in {} s", self.server, PATIENCE.as_secs())
     }
 
     /// Asks once and waits for the answer, from a socket of its own.

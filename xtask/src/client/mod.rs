@@ -7,6 +7,6 @@ mod running;
 mod status;
 
 pub use dns::Resolver;
-pub use http::{Page, body_of, get};
+pub use http::{Page, body_of};
 pub use running::{NODE, NodeSpec, RunningNode, token};
 pub use status::{Service, Status};

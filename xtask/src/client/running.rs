@@ -12,6 +12,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The address that the configurations of demo and tests give the node.
@@ -22,6 +23,10 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// Longest wait for a single thing on a running node.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long dom0's kernel may take to remove an interface, and how often that is looked at.
+const SETTLING: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How to boot a node.
 pub struct NodeSpec {
@@ -100,6 +105,10 @@ impl RunningNode {
             lines: Mutex::default(),
         };
         node.await_ready(Mark(0))?;
+        // In instruction time the client is inside, and this host too slow for the node's clock.
+        if !spec.icount {
+            node.resolver.settle().map_err(|error| node.blame(error))?;
+        }
         Ok(node)
     }
 
@@ -124,6 +133,23 @@ impl RunningNode {
     /// When it cannot be read.
     pub fn status(&self) -> Result<Status> {
         Status::fetch(self.http)
+    }
+
+    /// Its status when dom0's kernel has removed the interfaces of the domains that are gone, or as it is when
+    /// the kernel does not. The kernel does so on its own time, and nothing outside the node can await it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn settled_status(&self) -> Result<Status> {
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let status = self.status()?;
+            let guests = status.xen.domains.map(|domains| domains.saturating_sub(1));
+            if status.resources.vifs == guests || Instant::now() > deadline {
+                return Ok(status);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Where on this host a TCP port of the node's network can be reached. The first time, QEMU is told to

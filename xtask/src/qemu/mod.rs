@@ -23,6 +23,7 @@ use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -61,6 +62,9 @@ pub struct Qemu {
     complaints: PathBuf,
     /// Dropping it ends the watchdog.
     watchdog: Option<(Sender<()>, JoinHandle<()>)>,
+    /// Whether the watchdog has ended the node.
+    overdue: Arc<AtomicBool>,
+    timeout: Duration,
     /// The initramfs with extra files, the monitor's socket, QEMU's standard error.
     _directory: TempDir,
 }
@@ -111,10 +115,13 @@ impl Qemu {
             let monitor = listener.accept().and_then(|(stream, _)| Monitor::new(stream));
             let _ = events.send(Start::Monitor(monitor));
         });
+        let overdue = Arc::new(AtomicBool::new(false));
         let outcome = console.and_then(|console| Ok((console, monitor(&first, &socket, acceptor)?)));
         match outcome {
             Ok((console, monitor)) => Ok(Self {
-                watchdog: Some(watchdog(Arc::clone(&child), spec.timeout)),
+                watchdog: Some(watchdog(Arc::clone(&child), spec.timeout, Arc::clone(&overdue))),
+                overdue,
+                timeout: spec.timeout,
                 child,
                 console,
                 monitor: Mutex::new(monitor),
@@ -163,6 +170,10 @@ impl Qemu {
     }
 
     fn blame(&self, error: anyhow::Error) -> anyhow::Error {
+        let error = match self.overdue.load(Ordering::SeqCst) {
+            true => error.context(format!("the node was ended: its {} s were over", self.timeout.as_secs())),
+            false => error,
+        };
         let error = error.context(format!("the node failed; its console is in {}", self.log.display()));
         match text_of(&self.complaints) {
             text if text.is_empty() => error,
@@ -200,7 +211,10 @@ pub fn command(arguments: &[String]) -> Command {
 /// The monitor's connection, unless QEMU ends before it makes one.
 fn monitor(first: &Receiver<Start>, socket: &Path, acceptor: JoinHandle<()>) -> Result<Monitor> {
     let failure = match first.recv_timeout(START_LIMIT) {
-        Ok(Start::Monitor(monitor)) => return monitor.context("talking to QEMU's monitor"),
+        Ok(Start::Monitor(Ok(monitor))) => return Ok(monitor),
+        Ok(Start::Monitor(Err(e))) => {
+            return Err(Fail::new(Class::Node, format!("talking to QEMU's monitor: {e}")));
+        }
         Ok(Start::Exited) => "QEMU ended at once".to_owned(),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             format!("QEMU did not open its monitor in {} s", START_LIMIT.as_secs())
@@ -212,10 +226,15 @@ fn monitor(first: &Receiver<Start>, socket: &Path, acceptor: JoinHandle<()>) -> 
     Err(Fail::new(Class::Node, failure))
 }
 
-fn watchdog(child: Arc<Mutex<Child>>, timeout: Duration) -> (Sender<()>, JoinHandle<()>) {
+fn watchdog(
+    child: Arc<Mutex<Child>>,
+    timeout: Duration,
+    overdue: Arc<AtomicBool>,
+) -> (Sender<()>, JoinHandle<()>) {
     let (stop, stopped) = channel();
     let thread = std::thread::spawn(move || {
         if stopped.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
+            overdue.store(true, Ordering::SeqCst);
             end(&child);
         }
     });

@@ -11,8 +11,9 @@ const UNIKERNELS_ON_HOST: [&str; 4] = ["--package", "jitsu-rt-core", "--package"
 
 /// Runs them; cargo prints its own lines, each workspace counts as one test.
 pub fn run(report: &mut Report) {
-    report.check("the tests of the workspace", || cargo_test(&["--workspace"], "."));
-    report.check("the tests of the unikernels' cores", || cargo_test(&UNIKERNELS_ON_HOST, "unikernels"));
+    report.check_aloud("the tests of the workspace", || cargo_test(&["--workspace"], "."));
+    report
+        .check_aloud("the tests of the unikernels' cores", || cargo_test(&UNIKERNELS_ON_HOST, "unikernels"));
 }
 
 fn cargo_test(arguments: &[&str], directory: &str) -> Result<()> {

@@ -22,7 +22,7 @@ pub fn run(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<(
     let log = log_file("console-icount.log");
     println!("\nthe node in QEMU, in instruction time; console: {}", log.display());
     let token = crate::client::token()?;
-    let measured = report.check("instruction time: a client inside the node is served", || {
+    let measured = report.check_aloud("instruction time: a client inside the node is served", || {
         let measured = inside::measure(image, client, &demo::config(&token), "www", log)?;
         ensure!(measured.reply.contains(&token), "the page is not of this run:\n{}", measured.reply);
         Figures::of_one_clock(&measured, "www")

@@ -38,11 +38,11 @@ fn cycles_leak_nothing(context: &Context) -> Result<()> {
     let node = context.node();
     // What is made once and kept (threads, the kernel's tables) is there after the first round.
     round(node)?;
-    let before = node.status()?;
+    let before = node.settled_status()?;
     for _ in 0..ROUNDS {
         round(node)?;
     }
-    let after = node.status()?;
+    let after = node.settled_status()?;
     let started = starts(&after) - starts(&before);
     ensure!(started == u64::from(ROUNDS) * u64::from(CYCLED), "{started} domains were started");
     ensure!(before.xen == after.xen, "Xen changed from {:?} to {:?}", before.xen, after.xen);

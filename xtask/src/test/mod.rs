@@ -179,10 +179,21 @@ impl Report {
         print!("{name} ... ");
         // So that it is seen while the test runs; a terminal that is gone is noticed by println.
         let _ = std::io::stdout().flush();
-        let begin = Instant::now();
-        let outcome = test();
+        let (begin, outcome) = (Instant::now(), test());
+        self.conclude(begin, note.take(), outcome)
+    }
+
+    /// As [`Report::check`], for a test that prints lines of its own.
+    fn check_aloud<T>(&mut self, name: &str, test: impl FnOnce() -> Result<T>) -> Option<T> {
+        println!("{name}:");
+        let (begin, outcome) = (Instant::now(), test());
+        print!("{name} ... ");
+        self.conclude(begin, None, outcome)
+    }
+
+    fn conclude<T>(&mut self, begin: Instant, note: Option<String>, outcome: Result<T>) -> Option<T> {
         let took = format!("{:.2} s", begin.elapsed().as_secs_f64());
-        let note = note.take().map_or(String::new(), |note| format!(", {note}"));
+        let note = note.map_or(String::new(), |note| format!(", {note}"));
         match outcome {
             Ok(value) => {
                 self.passed += 1;
