@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{InfoBridge, InfoData, LinkAttribute, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{InfoBridge, InfoData, LinkAttribute, LinkLayerType, LinkMessage, State};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
     new_multicast_connection,
@@ -61,11 +61,15 @@ impl Network {
 
         let links = links(&handle).await?;
         let uplink = choose_uplink(&links, node.uplink.as_deref(), &node.bridge)?;
+        // First of all: Linux looks at changes of carriers at once, but then only every second. A new bridge
+        // has such a change too, and the uplink's would have to wait behind it.
+        let uplink_up = LinkUnspec::new_with_index(uplink.header.index).up();
+        set(&handle, uplink_up, || "bringing up the uplink".into()).await?;
         let bridge = match links.iter().find(|link| name(link) == Some(&node.bridge)) {
             Some(link) => link.header.index,
             None => add_bridge(&handle, &node.bridge).await?,
         };
-        let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge).up();
+        let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge);
         set(&handle, port, || format!("making the uplink a port of {}", node.bridge)).await?;
         set(&handle, LinkUnspec::new_with_name("lo").up(), || "bringing up lo".into()).await?;
         let step = |source| Error::Netlink {
@@ -91,22 +95,27 @@ impl Network {
         Ok(Network { handle, bridge, messages })
     }
 
-    /// Makes guests' interfaces ports of the bridge as the kernel announces them, and calls `ready` with
-    /// the number of the domain whose interface is in place.
-    pub async fn run(mut self, ready: impl Fn(DomId)) {
+    /// Makes guests' interfaces ports of the bridge as the kernel announces them, and calls `forwards` with
+    /// the number of the domain whose port forwards: from then on no packet to it is lost.
+    pub async fn run(mut self, forwards: impl Fn(DomId)) {
         while let Some(message) = self.messages.next().await {
             let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload else {
                 continue;
             };
             let Some(domid) = name(&link).and_then(parse_vif) else { continue };
             if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
+                // The bridge hears of the carrier before netlink does, and without spanning tree a port with
+                // a carrier forwards.
+                if link.attributes.contains(&LinkAttribute::OperState(State::Up)) {
+                    forwards(domid);
+                }
                 continue;
             }
             let port = LinkUnspec::new_with_index(link.header.index).controller(self.bridge).up();
-            match set(&self.handle, port, || format!("making vif{domid}.0 a port of the bridge")).await {
-                Ok(()) => ready(domid),
+            let connected = set(&self.handle, port, || format!("making vif{domid}.0 a port of the bridge"));
+            if let Err(error) = connected.await {
                 // The interface can be gone again already; a boot that misses it times out and says so.
-                Err(error) => tracing::warn!(%domid, error = %chain(&error), "interface not connected"),
+                tracing::warn!(%domid, error = %chain(&error), "interface not connected");
             }
         }
     }

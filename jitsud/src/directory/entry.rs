@@ -262,7 +262,7 @@ impl Entry {
         match &mut self.state {
             State::Booting { .. } => {
                 let reason = format!(
-                    "it did not become ready within {} s: key {} was not written",
+                    "it did not become ready within {} s: it writes {} when it accepts connections",
                     self.service.boot_timeout.as_secs(),
                     self.service.wait_for_key
                 );

@@ -220,7 +220,7 @@ fn a_guest_that_never_gets_ready_fails() {
     script.summon(1);
     script.built(1);
     script.wait(10.0);
-    let reason = "it did not become ready within 10 s: key data/ready was not written";
+    let reason = "it did not become ready within 10 s: it writes data/ready when it accepts connections";
     assert_eq!(script.send(Input::Timer), [down(1, reason, 1.0), destroy(1)]);
     assert_eq!(script.phase(), Phase::Stopping);
     assert_eq!(script.summon(2), [down(2, reason, 1.0)], "no second domain beside the first");

@@ -13,7 +13,7 @@ pub enum Stage {
     DomainCreated,
     /// The domain runs.
     Unpaused,
-    /// Its network interface is connected.
+    /// Its network interface is connected, and the bridge forwards to it.
     VifUp,
     /// It accepts connections.
     GuestReady,

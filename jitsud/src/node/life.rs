@@ -21,6 +21,10 @@ use crate::xen::SharedPages;
 pub struct Life {
     /// Its number, as soon as it has one.
     pub domid: Option<DomId>,
+    /// It has written its readiness key.
+    pub accepts_connections: bool,
+    /// The bridge forwards to its interface.
+    pub forwarded_to: bool,
     /// What it has said.
     pub console: ConsoleLog,
     domain: Option<Domain>,
@@ -84,6 +88,11 @@ impl Life {
             tasks.shutdown().await;
             Ended { domain, ended }
         }
+    }
+
+    /// Whether [`Self::attach`] has been called, and [`Self::end`] not yet.
+    pub fn is_attached(&self) -> bool {
+        self.domain.is_some()
     }
 
     /// Whether [`Self::end`] has been called.

@@ -49,7 +49,7 @@ enum Report {
     Ready(Incarnation, Moment),
     /// A guest broke a protocol and is not served any more.
     Broken(Incarnation, String),
-    /// A guest's interface is a port of the bridge.
+    /// The bridge forwards to a guest's interface.
     VifUp(DomId, Moment),
     /// A domain has been destroyed; Xen may still hold what others refer to.
     Destroyed,
@@ -123,7 +123,7 @@ impl Core {
         })
     }
 
-    /// Where the network says that a guest's interface is in place.
+    /// Where the network says that the bridge forwards to a guest.
     pub fn vif_reports(&self) -> impl Fn(DomId) + Send + use<> {
         let reports = self.reports.0.clone();
         move |domid| drop(reports.send(Report::VifUp(domid, Moment::now())))
@@ -197,17 +197,33 @@ impl Core {
                 self.lives.remove(&incarnation);
                 self.input(Input::BuildFailed { incarnation, reason: chain(&error) });
             }
-            Report::Ready(incarnation, at) => self.input(Input::Ready { incarnation, at }),
+            Report::Ready(incarnation, at) => {
+                if let Some(life) = self.lives.get_mut(&incarnation) {
+                    life.accepts_connections = true;
+                }
+                self.ready_if_reachable(incarnation, at);
+            }
             Report::Broken(incarnation, detail) => {
                 self.input(Input::Died { incarnation, death: Death::Crash, detail });
             }
             Report::VifUp(domid, at) => {
-                let life = self.lives.iter().find(|(_, life)| life.domid == Some(domid));
-                if let Some(incarnation) = life.map(|(incarnation, _)| *incarnation) {
+                let life = self.lives.iter_mut().find(|(_, life)| life.domid == Some(domid));
+                if let Some((&incarnation, life)) = life {
+                    life.forwarded_to = true;
                     self.directory.stage(incarnation, Stage::VifUp, at);
+                    self.ready_if_reachable(incarnation, at);
                 }
             }
             Report::Destroyed => self.look_at_domains(),
+        }
+    }
+
+    /// A guest is ready when it says that it accepts connections and the bridge forwards to it: an ARP request
+    /// sent earlier would be lost, and repeated only after a second.
+    fn ready_if_reachable(&mut self, incarnation: Incarnation, at: Moment) {
+        let life = self.lives.get(&incarnation);
+        if life.is_some_and(|life| life.accepts_connections && life.forwarded_to) {
+            self.input(Input::Ready { incarnation, at });
         }
     }
 
@@ -260,7 +276,11 @@ impl Core {
 
     /// Asks Xen about every domain of ours: which ended by themselves, and which are gone for good.
     fn look_at_domains(&mut self) {
-        let lives: Vec<_> = self.lives.iter().filter_map(|(i, life)| Some((*i, life.domid?))).collect();
+        // One that is still being built is looked at when it has been, with its console at hand.
+        let built = |(incarnation, life): (&Incarnation, &Life)| {
+            (life.is_attached() || life.ending()).then_some((*incarnation, life.domid?))
+        };
+        let lives: Vec<_> = self.lives.iter().filter_map(built).collect();
         for (incarnation, domid) in lives {
             let info = match self.toolstack.hypervisor.domain_info(domid) {
                 Ok(info) => info,
