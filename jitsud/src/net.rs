@@ -61,15 +61,11 @@ impl Network {
 
         let links = links(&handle).await?;
         let uplink = choose_uplink(&links, node.uplink.as_deref(), &node.bridge)?;
-        // First of all: Linux looks at changes of carriers at once, but then only every second. A new bridge
-        // has such a change too, and the uplink's would have to wait behind it.
-        let uplink_up = LinkUnspec::new_with_index(uplink.header.index).up();
-        set(&handle, uplink_up, || "bringing up the uplink".into()).await?;
         let bridge = match links.iter().find(|link| name(link) == Some(&node.bridge)) {
             Some(link) => link.header.index,
             None => add_bridge(&handle, &node.bridge).await?,
         };
-        let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge);
+        let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge).up();
         set(&handle, port, || format!("making the uplink a port of {}", node.bridge)).await?;
         set(&handle, LinkUnspec::new_with_name("lo").up(), || "bringing up lo".into()).await?;
         let step = |source| Error::Netlink {
@@ -79,8 +75,6 @@ impl Network {
         let address = IpAddr::V4(node.address);
         handle.address().add(bridge, address, node.prefix).replace().execute().await.map_err(step)?;
 
-        // Up last, and with a gratuitous ARP, so that the neighbours know the node before they ask it.
-        let _ = fs::write(format!("/proc/sys/net/ipv4/conf/{}/arp_notify", node.bridge), "1");
         // The bridge keeps the uplink's address on the link, whatever ports come and go.
         let mut up = LinkUnspec::new_with_index(bridge).up();
         if let Some(mac) = mac(uplink) {

@@ -17,7 +17,8 @@ pub const TESTS: [Test; 2] = [
 
 fn idle_service_is_stopped(context: &Context) -> Result<()> {
     let node = context.node();
-    // Xen's own tables grow when there are more domains than ever before, by a page or so, and stay.
+    // One life before the measured one: when dom0 first gives up a frame in a block of its memory, to map a
+    // guest's page there, Xen splits the block in dom0's stage-2 table, and keeps the page that this takes.
     let mark = node.mark();
     node.summon("brief")?;
     node.await_state(mark, "brief", "off")?;
