@@ -17,6 +17,13 @@ pub fn vif_backend(domid: DomId) -> String {
     format!("{}/backend/vif/{domid}/0", home(DomId::DOM0))
 }
 
+/// The directories that domains' nodes lie in. They are there from the start and stay, so that a domain leaves
+/// nothing behind.
+pub fn shared() -> Vec<Change> {
+    let backends = format!("{}/backend/vif", home(DomId::DOM0));
+    [backends, "/vm".to_owned()].into_iter().map(Change::mkdir).collect()
+}
+
 /// All nodes of a new domain, to be written at once.
 pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
     let home = home(domid);
@@ -162,8 +169,8 @@ mod tests {
     #[test]
     fn nothing_is_left_of_a_domain() {
         let mut store = Store::new(Limits::default());
-        store.commit(&create(DomId(1), &spec())).expect("a commit");
-        store.commit(&remove(DomId(1), spec().uuid)).expect("a commit");
+        store.introduce(DomId::DOM0);
+        store.commit(&shared()).expect("a commit");
         let before = store.node_count();
         store.commit(&create(GUEST, &spec())).expect("a commit");
         store.commit(&remove(GUEST, spec().uuid)).expect("a commit");

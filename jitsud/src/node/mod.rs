@@ -5,6 +5,7 @@
 //! [`Report`]s. Builds run on blocking threads, side by side.
 
 mod facts;
+mod frames;
 mod life;
 
 use std::collections::HashMap;
@@ -96,6 +97,10 @@ impl Core {
         let events = EventChannels::open()?;
         let store = SharedStore::new(xenstore::Limits::default());
         let specs = templates(&loaded)?;
+        let largest_kernel = specs.iter().map(|template| template.spec.kernel.len()).max().unwrap_or(0);
+        if let Err(error) = frames::set_aside(&loaded.config.services, largest_kernel) {
+            tracing::warn!(%error, "dom0 sets no frames aside: mapping guests' pages will take longer");
+        }
         let toolstack = Toolstack { hypervisor, events, store };
         toolstack.serve_dom0()?;
         toolstack.end_leftovers()?;
@@ -334,6 +339,7 @@ impl Toolstack {
         let port = self.events.bind_interdomain(DomId::DOM0, remote)?;
         let watches = KernelWatches::open(KERNEL_WATCHES.into())?;
         self.store.with(|store| store.introduce(DomId::DOM0));
+        self.store.commit(&nodes::shared())?;
         let store = self.store.clone();
         // Wakes the kernel, which waits for the first event to learn that there is a XenStore.
         port.notify();

@@ -30,13 +30,16 @@ fn www_is_small(context: &Context) -> Result<()> {
     at_most(context, size.trim().parse().with_context(|| format!("stat printed {size:?}"))?, MAX_WWW)
 }
 
-/// All of dom0's memory but what Linux says it could still give: so with what the kernel keeps for itself.
+/// All of dom0's memory but what Linux says it could still give, so with what the kernel keeps for itself. The
+/// frames that it has given to Xen are not its own any more.
 fn dom0_is_small(context: &Context) -> Result<()> {
-    let line = context.node().shell("grep MemAvailable /proc/meminfo")?;
-    let kib = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
-    let available = kib.with_context(|| format!("/proc/meminfo says {line:?}"))? << 10;
-    let all = u64::from(context.image.board.dom0.memory) << 20;
-    at_most(context, all.saturating_sub(available), MAX_DOM0)
+    let number = |command: &str| {
+        let printed = context.node().shell(command)?;
+        printed.trim().parse::<u64>().with_context(|| format!("{command} printed {printed:?}"))
+    };
+    let available = number("awk '/^MemAvailable/ { print $2 }' /proc/meminfo")?;
+    let own = number("cat /sys/devices/system/xen_memory/xen_memory0/info/current_kb")?;
+    at_most(context, own.saturating_sub(available) << 10, MAX_DOM0)
 }
 
 fn at_most(context: &Context, size: u64, limit: u64) -> Result<()> {

@@ -17,11 +17,6 @@ pub const TESTS: [Test; 2] = [
 
 fn idle_service_is_stopped(context: &Context) -> Result<()> {
     let node = context.node();
-    // One life before the measured one: when dom0 first gives up a frame in a block of its memory, to map a
-    // guest's page there, Xen splits the block in dom0's stage-2 table, and keeps the page that this takes.
-    let mark = node.mark();
-    node.summon("brief")?;
-    node.await_state(mark, "brief", "off")?;
     let before = node.status()?;
     let mark = node.mark();
     node.summon("brief")?;
@@ -37,8 +32,6 @@ fn idle_service_is_stopped(context: &Context) -> Result<()> {
 
 fn cycles_leak_nothing(context: &Context) -> Result<()> {
     let node = context.node();
-    // What is made once and kept (threads, the kernel's tables) is there after the first round.
-    round(node)?;
     let before = node.settled_status()?;
     for _ in 0..ROUNDS {
         round(node)?;

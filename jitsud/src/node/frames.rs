@@ -1,0 +1,48 @@
+//! dom0's store of frames for other domains' pages.
+//!
+//! Whenever Linux maps a page of another domain (netback a guest's buffers, the builder a guest's memory), it
+//! first gives a frame of its own to Xen, so that the address is free for it. Taken one by one from all over its
+//! memory, each costs a hypercall while somebody waits, and the first in a 2 MiB block makes Xen split the
+//! block in dom0's stage-2 table, which takes a page that never comes back. So the frames are given up once,
+//! when the node starts, and Linux's balloon keeps them for whoever maps next.
+
+use std::path::Path;
+use std::{fs, io};
+
+use xen_sys::PAGE_SIZE;
+
+use crate::config::Service;
+
+/// The balloon in sysfs; Linux, `drivers/xen/xen-balloon.c`.
+const BALLOON: &str = "/sys/devices/system/xen_memory/xen_memory0";
+
+/// What Linux maps of a domain with one interface: netback's pages for packets on their way
+/// (`MAX_PENDING_REQS`) and its two rings, the rings of console and XenStore, and the device tree.
+const FRAMES_PER_DOMAIN: u64 = 256 + 2 + 2 + 16;
+
+/// The store takes at most one in so many of dom0's frames. Linux gives up more when it needs more.
+const LARGEST_SHARE: u64 = 4;
+
+const KIB_PER_FRAME: u64 = PAGE_SIZE as u64 / 1024;
+
+/// Has dom0 give up as many frames as the services' domains need when all of them run. `largest_kernel`
+/// (bytes) is mapped while it is copied. The kernel does it in the background.
+///
+/// # Errors
+/// When this Linux has no balloon. The node works without a store, if slower.
+pub fn set_aside(services: &[Service], largest_kernel: usize) -> io::Result<()> {
+    let balloon = Path::new(BALLOON);
+    let info = |name: &str| read_number(&balloon.join("info").join(name));
+    // An earlier daemon has set the same frames aside: they count as dom0's.
+    let all = (info("current_kb")? + info("low_kb")? + info("high_kb")?) / KIB_PER_FRAME;
+    let wanted = services.len() as u64 * FRAMES_PER_DOMAIN + largest_kernel.div_ceil(PAGE_SIZE) as u64;
+    let target = all - wanted.min(all / LARGEST_SHARE);
+    fs::write(balloon.join("target_kb"), (target * KIB_PER_FRAME).to_string())
+}
+
+fn read_number(path: &Path) -> io::Result<u64> {
+    let text = fs::read_to_string(path)?;
+    text.trim().parse().map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{} says {text:?}, not a number", path.display()))
+    })
+}
