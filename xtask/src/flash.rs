@@ -20,16 +20,18 @@ use sysfs::Host;
 use target::Target;
 
 /// Write a board's image to a card and verify it. Without DEVICE, lists the cards that there are.
-///
-/// Only removable devices that nothing uses are written to, after a question. A loop device counts as a file. A
-/// file that is missing or empty gets the image's size; one that has a size is treated like a card of that size.
-/// An interrupted run leaves a card that does not boot; repeat it.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  \
-    cargo xtask flash                                       # which cards are there?\n  \
-    cargo xtask flash --board cubietruck /dev/sdX           # build the image, ask, write, verify\n  \
-    cargo xtask flash --image sdcard.img --yes /dev/mmcblk0 # a given image, no question\n  \
-    cargo xtask flash --board cubietruck card.img           # into a file")]
+#[command(after_help = "\
+Only removable devices that nothing uses are written to, after a question; a loop device counts as a file. A file
+that is missing or empty gets the image's size; any other is treated like a card of its size. The exit code is 3
+for what is refused and 6 for what reads back differently. An interrupted run leaves a card that does not boot:
+repeat it.
+
+Examples:
+  cargo xtask flash                                       # which cards are there?
+  cargo xtask flash --board cubietruck /dev/sdX           # build the image, ask, write, verify
+  cargo xtask flash --image sdcard.img --yes /dev/mmcblk0 # a given image, no question
+  cargo xtask flash --board cubietruck card.img           # into a file")]
 pub struct Args {
     /// Which of the folders in board/; needed unless there is an --image
     #[arg(long)]
@@ -66,7 +68,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     permit(&target, map.image_size())?;
     let what = args.board.as_deref().map_or(String::new(), |board| format!("board:  {board}\n"));
-    confirm(args.yes, &target, &format!("{what}image:  {}", path.display()), &map)?;
+    let image = format!("{what}image:  {}", path.display());
+    confirm(args.yes, &target, &image, &map, &mut std::io::stdin().lock())?;
     flash(&file, &map, &target)?;
     println!("{}", target.path().display());
     Ok(())
@@ -138,8 +141,8 @@ fn permit(target: &Target, needs: u64) -> Result<()> {
     Err(Fail::new(Class::Input, format!("{} is left alone:{reasons}", target.path().display())))
 }
 
-/// Shows what is about to happen and has the device's name typed.
-fn confirm(yes: bool, target: &Target, image: &str, map: &Bmap) -> Result<()> {
+/// Shows what is about to happen and has the device's name typed, unless told not to ask.
+fn confirm(yes: bool, target: &Target, image: &str, map: &Bmap, answers: &mut impl BufRead) -> Result<()> {
     let (to, name) = match target {
         Target::Disk(_, candidate) => (candidate.describe(), candidate.name.clone()),
         Target::File { path, size, .. } => {
@@ -155,7 +158,7 @@ fn confirm(yes: bool, target: &Target, image: &str, map: &Bmap) -> Result<()> {
     }
     ui::say(format!("Everything on it will be lost. Type {name} to go on:"));
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
+    answers.read_line(&mut answer).context("reading the answer")?;
     let answer = answer.trim();
     if answer == name || Path::new(answer) == target.path() {
         return Ok(());

@@ -53,8 +53,8 @@ impl Target {
     }
 
     fn missing(name: &Path, host: &Host) -> Result<Self> {
-        // A mistyped device must not become a file, least of all in /dev, which is memory.
-        if name.starts_with("/dev") {
+        // A mistyped device must not become a file among the devices.
+        if name.starts_with("/dev") && !name.starts_with("/dev/shm") {
             return Err(Fail::new(
                 Class::Input,
                 format!(

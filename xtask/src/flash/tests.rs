@@ -76,6 +76,24 @@ fn what_is_refused_is_untouched() {
     assert!(!fresh.exists());
 }
 
+#[test]
+fn only_the_name_confirms() {
+    let (directory, _) = image();
+    let card = directory.path().join("card");
+    let map = Bmap::of(&directory.path().join("sdcard.img"), &[]).expect("map");
+    let confirmed = |answer: &str| {
+        let target = Target::find(&card, &Host::this()).expect("found");
+        confirm(false, &target, "", &map, &mut answer.as_bytes()).is_ok()
+    };
+    assert!(confirmed(""), "a new file needs no question");
+    fs::write(&card, "something").expect("write");
+    for (answer, right) in
+        [("", false), ("y\n", false), ("sdcard.img\n", false), ("card\n", true), ("card", true)]
+    {
+        assert_eq!(confirmed(answer), right, "{answer:?}");
+    }
+}
+
 /// A loop device on a file, given back when dropped.
 struct Loop(PathBuf);
 
