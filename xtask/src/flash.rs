@@ -15,6 +15,7 @@ use crate::{paths, ui};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::BufRead;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use sysfs::Host;
 use target::Target;
@@ -58,12 +59,13 @@ pub fn run(args: &Args) -> Result<()> {
     let reading = || format!("reading image {}", path.display());
     let file =
         File::open(&path).map_err(|e| Fail::new(Class::Input, format!("image {}: {e}", path.display())))?;
+    check_partition_table(&file).with_context(reading)?;
     let map = map_of(&path)?;
     write::check_source(&file, &map).with_context(reading)?;
 
     // Looked at again: a desktop mounts cards by itself, and people change them.
     let target = Target::find(device, &host)?;
-    if path.canonicalize().with_context(reading)? == target.path() {
+    if target.is(&path, &host).with_context(reading)? {
         return Err(Fail::new(Class::Input, format!("{}: it is the image itself", device.display())));
     }
     permit(&target, map.image_size())?;
@@ -114,6 +116,20 @@ fn image_of(args: &Args) -> Result<PathBuf> {
         ));
     }
     Ok(path)
+}
+
+/// Whether the first sector has the signature of a partition table: what is compressed has not, and would pass
+/// for an image otherwise.
+fn check_partition_table(image: &File) -> Result<()> {
+    let mut sector = [0; 512];
+    let read = image.read_exact_at(&mut sector, 0);
+    if read.is_ok() && sector.ends_with(&[0x55, 0xaa]) {
+        return Ok(());
+    }
+    Err(Fail::new(
+        Class::Input,
+        "it has no partition table, so it is no image of a card; if it is compressed, unpack it first (`xz -dk FILE.xz`)",
+    ))
 }
 
 /// The map beside an image, as bmaptool looks for it: `sdcard.img.bmap`, then `sdcard.bmap`. Without one, every

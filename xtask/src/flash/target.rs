@@ -1,6 +1,6 @@
 //! The device or file that is flashed: found, looked at, opened, written, read past the host's page cache.
 
-use super::candidate::{Candidate, Refusal};
+use super::candidate::{Candidate, Refusal, Use};
 use super::sysfs::{Block, Host};
 use super::write::{CHUNK, Medium};
 use crate::fail::{Class, Fail};
@@ -93,6 +93,21 @@ impl Target {
     pub fn path(&self) -> &Path {
         match self {
             Self::Disk(path, _) | Self::File { path, .. } => path,
+        }
+    }
+
+    /// Whether writing to it would write to the file `image`: the same file under any name, or a loop device on it.
+    pub fn is(&self, image: &Path, host: &Host) -> Result<bool> {
+        let image = image.canonicalize()?;
+        match self {
+            Self::Disk(_, disk) => {
+                let uses = host.uses_of_file(&image)?;
+                Ok(uses.iter().any(|used| matches!(used, Use::Held { by, .. } if *by == disk.name)))
+            }
+            Self::File { path, .. } => {
+                let identity = |path: &Path| path.metadata().map(|facts| (facts.dev(), facts.ino()));
+                Ok(path.exists() && identity(path)? == identity(&image)?)
+            }
         }
     }
 

@@ -21,6 +21,7 @@ fn image() -> (tempfile::TempDir, Vec<u8>) {
     for (at, byte) in bytes.iter_mut().enumerate().take(2 << 20) {
         *byte = (at % 251) as u8;
     }
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
     bytes[4 << 20..9 << 19].fill(9);
     let path = directory.path().join("sdcard.img");
     fs::write(&path, &bytes).expect("write");
@@ -66,13 +67,22 @@ fn what_is_refused_is_untouched() {
     let itself = directory.path().join("sdcard.img");
     let error = flash_to(directory.path(), &itself, "sdcard.img").expect_err("itself");
     assert!(error.to_string().contains("the image itself"), "{error}");
+    let other_name = directory.path().join("link");
+    fs::hard_link(&itself, &other_name).expect("link");
+    assert!(flash_to(directory.path(), &other_name, "sdcard.img").is_err());
     assert!(fs::read(&itself).expect("read") == bytes);
 
     let fresh = directory.path().join("fresh");
-    fs::write(&itself, vec![1; SIZE]).expect("write");
+    let mut edited = bytes.clone();
+    edited[4 << 20] = 1;
+    fs::write(&itself, edited).expect("write");
     let error = flash_to(directory.path(), &fresh, "sdcard.img").expect_err("not the map's image");
     assert!(format!("{error:#}").contains("changed after its map was made"), "{error:#}");
     assert!(flash_to(directory.path(), &fresh, "nonesuch.img").is_err());
+    let packed = directory.path().join("sdcard.img.xz");
+    fs::write(&packed, vec![0xfd; SIZE]).expect("write");
+    let error = flash_to(directory.path(), &fresh, "sdcard.img.xz").expect_err("packed");
+    assert!(format!("{error:#}").contains("unpack it first"), "{error:#}");
     assert!(!fresh.exists());
 }
 
@@ -144,6 +154,13 @@ fn a_loop_device_is_flashed_unless_somebody_has_it() {
     assert!(found[..2 << 20] == bytes[..2 << 20] && found[4 << 20..9 << 19] == bytes[4 << 20..9 << 19]);
     assert!(found[3 << 20..4 << 20] == used[..1 << 20], "what is not mapped is not written");
     assert!(found[7 << 20..].iter().all(|byte| *byte == 0), "an old GPT's backup is gone");
+
+    let itself = directory.path().join("sdcard.img");
+    let device = Loop::on(&itself, None).expect("as before");
+    let error = flash_to(directory.path(), &device.0, "sdcard.img").expect_err("the image behind it");
+    assert!(error.to_string().contains("the image itself"), "{error}");
+    assert!(fs::read(&itself).expect("read") == bytes);
+    drop(device);
 
     let device = Loop::on(&card, Some("--read-only")).expect("as before");
     let error = flash_to(directory.path(), &device.0, "sdcard.img").expect_err("read-only");
