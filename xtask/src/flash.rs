@@ -80,12 +80,12 @@ pub fn run(args: &Args) -> Result<()> {
 fn flash(image: &File, map: &Bmap, target: &Target) -> Result<()> {
     let name = target.path().display().to_string();
     let mut medium = target.open(map.image_size())?;
-    let task = ui::Task::step(format!("writing {name}"), map.mapped_bytes());
+    let task = ui::Task::steps(format!("writing {name}"), map.mapped_bytes());
     write::write(image, map, &mut medium, &|bytes| task.advance(bytes)).with_context(|| {
         format!("writing {name}; it is unfinished and does not boot: repeat this, or take another card")
     })?;
     drop(task);
-    let task = ui::Task::step(format!("verifying {name}"), map.mapped_bytes());
+    let task = ui::Task::steps(format!("verifying {name}"), map.mapped_bytes());
     write::verify(image, map, &mut medium, &|bytes| task.advance(bytes))
         .with_context(|| format!("verifying {name}"))?;
     drop(task);
