@@ -3,6 +3,8 @@
 //! This file is the command line and nothing else: one match, a file a command. Results go to stdout,
 //! diagnostics and progress to stderr, and the exit code tells the class of a failure (see `fail`).
 
+#[allow(dead_code, reason = "for the images of cards and for flashing them")]
+mod bmap;
 mod board;
 mod card;
 mod client;
