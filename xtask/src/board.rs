@@ -133,7 +133,8 @@ impl Board {
                 format!("no board {name:?}; there is: {}", names().join(", ")),
             ));
         }
-        let mut board = Self::parse(inherited(&path)?).with_context(|| format!("reading {}", path.display()))?;
+        let mut board =
+            Self::parse(inherited(&path)?).with_context(|| format!("reading {}", path.display()))?;
         name.clone_into(&mut board.name);
         Ok(board)
     }

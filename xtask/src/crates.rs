@@ -98,12 +98,16 @@ struct Locked {
 
 impl Metadata {
     fn linked(&self, roots: &[&str], lock: &Lock) -> Result<Vec<Crate>> {
-        let packages: BTreeMap<&str, &PackageData> = self.packages.iter().map(|p| (p.id.as_str(), p)).collect();
+        let packages: BTreeMap<&str, &PackageData> =
+            self.packages.iter().map(|p| (p.id.as_str(), p)).collect();
         let nodes: BTreeMap<&str, &Node> = self.resolve.nodes.iter().map(|n| (n.id.as_str(), n)).collect();
         let is_root = |p: &&PackageData| p.source.is_none() && roots.contains(&p.name.as_str());
         let mut open: Vec<&str> = self.packages.iter().filter(is_root).map(|p| p.id.as_str()).collect();
         if open.len() != roots.len() {
-            return Err(Fail::new(Class::Build, format!("cargo's metadata has not all of {}", roots.join(", "))));
+            return Err(Fail::new(
+                Class::Build,
+                format!("cargo's metadata has not all of {}", roots.join(", ")),
+            ));
         }
         let (mut seen, mut found) = (BTreeSet::new(), BTreeSet::new());
         while let Some(id) = open.pop() {

@@ -106,7 +106,8 @@ type Next<'a> = dyn FnMut(&str, &dyn Fn(&Deb, &Path) -> Result<()>) -> Result<Pa
 
 fn firmware(card: &Card, next: &mut Next<'_>) -> Result<Vec<u8>> {
     let wanted = format!("usr/lib/u-boot/{}/u-boot-sunxi-with-spl.bin", card.u_boot);
-    let dir = next(&card.u_boot, &|deb, dir| keep(dir, "u-boot", deb.find(&wanted, |path| path == wanted)?.1))?;
+    let dir =
+        next(&card.u_boot, &|deb, dir| keep(dir, "u-boot", deb.find(&wanted, |path| path == wanted)?.1))?;
     paths::read(&dir.join("u-boot"))
 }
 

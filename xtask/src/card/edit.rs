@@ -1,6 +1,6 @@
 //! A card's image, looked into and changed again: what people do with a card in a PC, and what wears it out.
 
-use super::fat::Fat;
+use super::fat::{self, Fat};
 use super::layout::{DATA, FAT};
 use anyhow::{Context, Result, ensure};
 use std::fs::{File, OpenOptions};
@@ -26,28 +26,26 @@ impl Edit {
 
     /// A file in the FAT partition.
     pub fn read(&mut self, path: &str) -> Result<Vec<u8>> {
-        Fat::open(&mut self.file, FAT)?.read(path)
+        self.change(|fat| fat.read(path))
     }
 
     /// Makes or replaces a file in the FAT partition.
     pub fn write(&mut self, path: &str, content: &[u8]) -> Result<()> {
-        let fat = Fat::open(&mut self.file, FAT)?;
-        fat.write(path, content)?;
-        fat.close()
+        self.change(|fat| fat.write(path, content))
     }
 
     /// Removes a file from the FAT partition.
     pub fn remove(&mut self, path: &str) -> Result<()> {
-        let fat = Fat::open(&mut self.file, FAT)?;
-        fat.remove(path)?;
-        fat.close()
+        self.change(|fat| fat.remove(path))
     }
 
     /// Cuts off a file in the FAT partition after `size` bytes.
     pub fn truncate(&mut self, path: &str, size: u64) -> Result<()> {
-        let fat = Fat::open(&mut self.file, FAT)?;
-        fat.truncate(path, size)?;
-        fat.close()
+        self.change(|fat| fat.truncate(path, size))
+    }
+
+    fn change<T>(&mut self, with: impl FnOnce(&Fat<'_, File>) -> Result<T>) -> Result<T> {
+        fat::change(&mut self.file, FAT, with)
     }
 
     /// Overwrites the data partition with what is no file system.

@@ -1,5 +1,7 @@
 //! The partition that any PC can edit: FAT32, by the crate `fatfs`, with fixed dates.
 
+mod mend;
+
 use super::layout::Extent;
 use super::mbr::SECTOR;
 use anyhow::{Context, Result, ensure};
@@ -25,7 +27,7 @@ const BOOT_SECTORS: [u64; 2] = [0, 6];
 pub trait Medium: Read + Write + Seek {}
 impl<T: Read + Write + Seek> Medium for T {}
 
-/// The file system on a part of a medium.
+/// The file system on a part of a medium; see [`change`].
 pub struct Fat<'a, M: Medium> {
     system: FileSystem<StreamSlice<&'a mut M>>,
 }
@@ -49,9 +51,32 @@ pub fn format<M: Medium>(medium: &mut M, at: Extent) -> Result<()> {
     format().context("formatting the FAT partition")
 }
 
+/// Changes the file system on a part of a medium, or looks at it.
+pub fn change<M: Medium, T>(
+    medium: &mut M,
+    at: Extent,
+    with: impl FnOnce(&Fat<'_, M>) -> Result<T>,
+) -> Result<T> {
+    let value = with_open(medium, at, with)?;
+    mend::mend(medium, at).context("mending directories of the FAT partition")?;
+    Ok(value)
+}
+
+fn with_open<M: Medium, T>(
+    medium: &mut M,
+    at: Extent,
+    with: impl FnOnce(&Fat<'_, M>) -> Result<T>,
+) -> Result<T> {
+    let fat = Fat::open(medium, at)?;
+    let value = with(&fat)?;
+    // Counted here and written by `unmount`: checkers want to see the number of free clusters.
+    let counted = fat.system.stats().map(drop);
+    counted.and(fat.system.unmount()).context("closing the FAT partition")?;
+    Ok(value)
+}
+
 impl<'a, M: Medium> Fat<'a, M> {
-    /// Opens the file system; changes are complete after [`Fat::close`].
-    pub fn open(medium: &'a mut M, at: Extent) -> Result<Self> {
+    fn open(medium: &'a mut M, at: Extent) -> Result<Self> {
         let options = FsOptions::new().time_provider(&FIXED_TIME);
         let system = slice(medium, at).and_then(|slice| FileSystem::new(slice, options));
         let system = system.context("reading the FAT partition")?;
@@ -106,12 +131,6 @@ impl<'a, M: Medium> Fat<'a, M> {
         };
         truncate().with_context(|| format!("truncating {path} on the FAT partition"))
     }
-
-    /// Writes what is still to be written.
-    pub fn close(self) -> Result<()> {
-        // Counted here and written by `unmount`: checkers want to see the number of free clusters.
-        self.system.stats().and_then(|_| self.system.unmount()).context("closing the FAT partition")
-    }
 }
 
 fn slice<M: Medium>(medium: &mut M, at: Extent) -> io::Result<StreamSlice<&mut M>> {
@@ -152,21 +171,26 @@ mod tests {
     fn files_are_read_back_replaced_truncated_and_removed() {
         let mut disk = disk();
         let content: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
-        let fat = Fat::open(&mut disk, AT).expect("open");
-        fat.write("a/kernel", &content).expect("write");
-        fat.write("README.txt", b"first").expect("write");
-        fat.write("README.txt", b"new").expect("write");
-        fat.directory("unikernels").expect("directory");
-        fat.close().expect("close");
-        let fat = Fat::open(&mut disk, AT).expect("open");
-        assert_eq!(fat.read("a/kernel").expect("read"), content);
-        assert_eq!(fat.read("readme.TXT").expect("read"), b"new");
-        fat.truncate("a/kernel", 5000).expect("truncate");
-        fat.remove("README.txt").expect("remove");
-        fat.close().expect("close");
-        let fat = Fat::open(&mut disk, AT).expect("open");
-        assert_eq!(fat.read("a/kernel").expect("read"), content[..5000]);
-        assert!(fat.read("README.txt").is_err());
+        change(&mut disk, AT, |fat| {
+            fat.write("a/initramfs", &content)?;
+            fat.write("README.txt", b"first")?;
+            fat.write("README.txt", b"new")?;
+            fat.directory("unikernels")
+        })
+        .expect("write");
+        change(&mut disk, AT, |fat| {
+            assert_eq!(fat.read("a/initramfs")?, content);
+            assert_eq!(fat.read("readme.TXT")?, b"new");
+            fat.truncate("a/initramfs", 5000)?;
+            fat.remove("README.txt")
+        })
+        .expect("change");
+        change(&mut disk, AT, |fat| {
+            assert_eq!(fat.read("a/initramfs")?, content[..5000]);
+            assert!(fat.read("README.txt").is_err());
+            Ok(())
+        })
+        .expect("read");
     }
 
     #[test]
@@ -187,10 +211,11 @@ mod tests {
     fn the_same_files_give_the_same_bytes() {
         let build = || {
             let mut disk = disk();
-            let fat = Fat::open(&mut disk, AT).expect("open");
-            fat.write("a/xen", &[7; 10_000]).expect("write");
-            fat.write("boot.scr", b"script").expect("write");
-            fat.close().expect("close");
+            change(&mut disk, AT, |fat| {
+                fat.write("a/xen", &[7; 10_000])?;
+                fat.write("boot.scr", b"script")
+            })
+            .expect("write");
             disk.blocks().map(|(number, block)| (number, block.to_vec())).collect::<Vec<_>>()
         };
         assert!(build() == build());

@@ -35,5 +35,7 @@ pub const DATA_LABEL: &str = "jitsu-data";
 /// Its UUID, 6a697473-752d-4461-b461-000000000001 ("jitsu-Da…"): one card is in a board at a time.
 pub const DATA_UUID: [u8; 16] = *b"jitsu-Da\xb4\x61\0\0\0\0\0\x01";
 
-const _: () = assert!(FAT.start % BLOCK == 0 && FAT.size % BLOCK == 0 && DATA.size % BLOCK == 0);
+const _: () = assert!(
+    FAT.start.is_multiple_of(BLOCK) && FAT.size.is_multiple_of(BLOCK) && DATA.size.is_multiple_of(BLOCK)
+);
 const _: () = assert!(SIZE < 480_000_000, "a card of 512 MB has somewhat less");

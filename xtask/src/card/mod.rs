@@ -2,6 +2,10 @@
 //! partition for data. Made in memory, without root, and always the same from the same parts.
 
 pub mod disk;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "for tests of the node, which look at cards and change them")
+)]
 mod edit;
 mod ext4;
 mod fat;
@@ -12,10 +16,8 @@ pub mod ssh;
 mod uimage;
 mod write;
 
-#[expect(unused_imports, reason = "for tests of the node that change a card")]
-pub use edit::Edit;
-#[expect(unused_imports, reason = "for tests of the node that look at a card")]
-pub use edit::read;
+#[cfg_attr(not(test), allow(unused_imports, reason = "see above"))]
+pub use edit::{Edit, read};
 pub use write::{IMAGE, write};
 
 use crate::board::{Board, Card};
@@ -23,7 +25,6 @@ use crate::fail::{Class, Fail};
 use crate::{paths, ui};
 use anyhow::{Context, Result};
 use disk::Disk;
-use fat::Fat;
 use layout::{DATA, DATA_LABEL, DATA_UUID, DATE, FAT, FIRMWARE, SIZE};
 use std::fs;
 
@@ -77,13 +78,16 @@ pub fn shared(name: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
 }
 
+/// A file in the FAT partition: its path and content.
+pub type FileOnCard = (String, Vec<u8>);
+
 /// Puts everything where it belongs. Gives the card, and the files in its FAT partition.
 pub fn assemble(
     board: &Board,
     card: &Card,
     firmware: &[u8],
     system: &System,
-) -> Result<(Disk, Vec<(String, Vec<u8>)>)> {
+) -> Result<(Disk, Vec<FileOnCard>)> {
     check_memory(board, system)?;
     let mut disk = Disk::new(SIZE);
     let partitions = [
@@ -100,12 +104,10 @@ pub fn assemble(
     let files = files(board, card, system)?;
     let _task = ui::Task::start(format!("filling the card of {}", board.name));
     fat::format(&mut disk, FAT)?;
-    let fat = Fat::open(&mut disk, FAT)?;
-    for (path, content) in &files {
-        fat.write(path, content)?;
-    }
-    fat.directory("unikernels")?;
-    fat.close()?;
+    fat::change(&mut disk, FAT, |fat| {
+        files.iter().try_for_each(|(path, content)| fat.write(path, content))?;
+        fat.directory("unikernels")
+    })?;
     let options = ext4::Options { label: DATA_LABEL, uuid: DATA_UUID, date: DATE };
     ext4::format(&mut disk, DATA.start, DATA.size, &options)?;
 
@@ -116,7 +118,7 @@ pub fn assemble(
 }
 
 /// What is in the FAT partition, by path.
-fn files(board: &Board, card: &Card, system: &System) -> Result<Vec<(String, Vec<u8>)>> {
+fn files(board: &Board, card: &Card, system: &System) -> Result<Vec<FileOnCard>> {
     let template = shared("boot.cmd")?;
     let script = script::fill(&template, &script::facts(board, card)?).context("board/card/boot.cmd")?;
     let mut files = vec![

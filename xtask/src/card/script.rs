@@ -11,14 +11,15 @@ use std::fmt::Write;
 pub fn facts(board: &Board, card: &Card) -> Result<BTreeMap<&'static str, String>> {
     let load = &board.load;
     let needed = |key: &str, address: Option<u64>| {
-        let message = format!("board {}: [load] has no {key}; the boot script loads something there", board.name);
+        let message =
+            format!("board {}: [load] has no {key}; the boot script loads something there", board.name);
         address.ok_or_else(|| Fail::new(Class::Input, message))
     };
     // U-Boot takes numbers for hexadecimal.
     let hex = |address: u64| format!("{address:x}");
     let facts = BTreeMap::from([
         ("BOARD", board.name.clone()),
-        ("TITLE", board.title.clone()),
+        ("TITLE", format!("{} ({})", board.title, card.soc)),
         ("LED", card.led.clone()),
         ("XEN_ARGS", board.xen_args()),
         ("DOM0_ARGS", board.dom0.args.clone()),
@@ -30,7 +31,8 @@ pub fn facts(board: &Board, card: &Card) -> Result<BTreeMap<&'static str, String
     ]);
     for (word, value) in &facts {
         if let Some(bad) = value.chars().find(|c| "\"'$\\;`\n".contains(*c)) {
-            let message = format!("board {}: {word} = {value:?}: {bad:?} means something in a script", board.name);
+            let message =
+                format!("board {}: {word} = {value:?}: {bad:?} means something in a script", board.name);
             return Err(Fail::new(Class::Input, message));
         }
     }

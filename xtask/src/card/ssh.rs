@@ -22,9 +22,9 @@ pub fn archive(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {
     let mut chosen = BTreeMap::new();
     let mut wanted = Vec::new();
     for program in PROGRAMS {
-        let content = files
-            .get(program)
-            .ok_or_else(|| Fail::new(Class::Integrity, format!("no {program} in the SSH server's package")))?;
+        let content = files.get(program).ok_or_else(|| {
+            Fail::new(Class::Integrity, format!("no {program} in the SSH server's package"))
+        })?;
         chosen.insert(program.to_owned(), (0o755, content.as_slice()));
         wanted.extend(Dynamic::of(content).with_context(|| program.to_owned())?.needed);
     }
@@ -55,15 +55,16 @@ pub fn is_candidate(path: &str) -> bool {
 }
 
 fn is_library(path: &str) -> bool {
-    path.rsplit_once('/').is_some_and(|(place, name)| {
-        name.contains(".so") && (place == "lib" || place.ends_with(LIBRARIES))
-    })
+    path.rsplit_once('/')
+        .is_some_and(|(place, name)| name.contains(".so") && (place == "lib" || place.ends_with(LIBRARIES)))
 }
 
 /// Libraries by the name that programs ask for.
 fn by_name(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, &[u8]> {
     let libraries = files.iter().filter(|(path, _)| is_library(path));
-    libraries.filter_map(|(_, content)| Some((Dynamic::of(content).ok()?.name?, content.as_slice()))).collect()
+    libraries
+        .filter_map(|(_, content)| Some((Dynamic::of(content).ok()?.name?, content.as_slice())))
+        .collect()
 }
 
 /// What a program or library says about itself.
@@ -80,7 +81,8 @@ impl Dynamic {
         let file = ElfFile32::<Endianness>::parse(content).context("no ELF file")?;
         let (endian, sections) = (file.endian(), file.elf_section_table());
         let mut dynamic = Self::default();
-        let Some((entries, strings)) = sections.dynamic(endian, content).context("its dynamic section")? else {
+        let Some((entries, strings)) = sections.dynamic(endian, content).context("its dynamic section")?
+        else {
             return Ok(dynamic);
         };
         let strings = sections.strings(endian, content, strings).context("its strings")?;

@@ -2,6 +2,7 @@
 
 use super::BLOCK;
 use super::disk::Disk;
+use crate::bmap::Bmap;
 use crate::fail::{Class, Fail};
 use crate::manifest::Manifest;
 use crate::{download, paths, ui};
@@ -23,11 +24,25 @@ const DICTIONARY: u32 = 32 << 20;
 
 /// Writes `disk` and what goes with it into `directory`.
 pub fn write(disk: &mut Disk, directory: &Path, manifest: &mut Manifest) -> Result<()> {
+    write_plain(disk, directory, manifest)?;
+    write_packed(disk, directory, manifest)
+}
+
+/// The image as it is, its checksum and its block map.
+pub fn write_plain(disk: &Disk, directory: &Path, manifest: &mut Manifest) -> Result<()> {
     paths::create_dir(directory)?;
     let image = directory.join(IMAGE);
     replaced(&image, |file| sparse(disk, file))?;
     checksum(directory, IMAGE, manifest)?;
+    let written: Vec<_> =
+        disk.mapped().iter().map(|blocks| blocks.start * BLOCK..blocks.end * BLOCK).collect();
+    let map = Bmap::of(&image, &written)?;
+    let name = format!("{IMAGE}.bmap");
+    manifest.write_file(directory, &name, map.to_xml().as_bytes())
+}
 
+/// The packed image and its checksum.
+fn write_packed(disk: &mut Disk, directory: &Path, manifest: &mut Manifest) -> Result<()> {
     let packed = format!("{IMAGE}.xz");
     let task = ui::Task::steps(format!("packing {packed}"), disk.size());
     replaced(&directory.join(&packed), |file| pack(disk, file, &task))?;

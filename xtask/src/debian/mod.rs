@@ -96,7 +96,8 @@ pub fn fetch(requests: &[&str], options: &Options) -> Result<Vec<PackageFile>> {
         }
     }
     let packages: Vec<PackageFile> = files.into_iter().map(|file| file.package).collect();
-    let to_pin = |package: &&PackageFile| options.update_lock || new.contains(&package.pinned.request.as_str());
+    let to_pin =
+        |package: &&PackageFile| options.update_lock || new.contains(&package.pinned.request.as_str());
     if options.update_lock || !new.is_empty() {
         for package in packages.iter().filter(to_pin) {
             lock.set(package.pinned.clone());

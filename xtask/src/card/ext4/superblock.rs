@@ -135,4 +135,5 @@ pub fn journal(options: &Options) -> [u8; BLOCK as usize] {
     out
 }
 
-const _: () = assert!(DESCRIPTOR_BLOCKS as u64 * (BLOCK / DESCRIPTOR_SIZE as u64) * 128 >= 64 * 1024, "64 GiB");
+const _: () =
+    assert!(DESCRIPTOR_BLOCKS as u64 * (BLOCK / DESCRIPTOR_SIZE as u64) * 128 >= 64 * 1024, "64 GiB");
