@@ -5,7 +5,9 @@
 
 mod bmap;
 mod board;
+mod card;
 mod client;
+mod crates;
 mod cross;
 mod debian;
 mod demo;
