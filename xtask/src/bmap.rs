@@ -171,7 +171,6 @@ impl Bmap {
     }
 
     /// The map's file. The same image and requirements give the same bytes.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the makers of cards' images write maps"))]
     pub fn to_xml(&self) -> String {
         let Self { image_size, block_size, ranges } = self;
         let blocks = image_size.div_ceil(*block_size);

@@ -11,7 +11,7 @@ mod write;
 use crate::bmap::Bmap;
 use crate::fail::{Class, Fail};
 use crate::image::{self, SourceArgs};
-use crate::{paths, ui};
+use crate::ui;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::BufRead;
@@ -107,15 +107,9 @@ fn image_of(args: &Args) -> Result<PathBuf> {
             "which image? name a board with --board, or a file with --image",
         ));
     };
-    image::build(board, &args.source.options())?;
-    let path = paths::out(board).join("sdcard.img");
-    if !path.is_file() {
-        return Err(Fail::new(
-            Class::Input,
-            format!("board {board} has no card: it has no {}", path.display()),
-        ));
-    }
-    Ok(path)
+    image::build(board, &args.source.options())?.card.ok_or_else(|| {
+        Fail::new(Class::Input, format!("board {board} has no card: QEMU starts it without one"))
+    })
 }
 
 /// Whether the first sector has the signature of a partition table: what is compressed has not, and would pass
