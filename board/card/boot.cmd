@@ -29,7 +29,7 @@ if test -z "${fault}"; then
 fi'
 
 # Reads a file as above and compares it with ${size} and ${crc}, eight digits. `crc32` leaves the sum in memory
-# with its most significant byte first, and `itest` reads the least significant first: the digits are turned.
+# with its most significant byte first, and `itest` reads the least significant first: the digits are reversed.
 setenv read_checked '
 run read_file
 if test -z "${fault}"; then
@@ -38,8 +38,8 @@ if test -z "${fault}"; then
         setenv fault ${slot}/${file}:damaged
     else
         crc32 ${addr} ${filesize} ${scratch_addr}
-        setexpr turned sub "(..)(..)(..)(..)" "\\\\4\\\\3\\\\2\\\\1" ${crc}
-        if itest.l *${scratch_addr} -ne 0x${turned}; then
+        setexpr reversed sub "(..)(..)(..)(..)" "\\\\4\\\\3\\\\2\\\\1" ${crc}
+        if itest.l *${scratch_addr} -ne 0x${reversed}; then
             echo "   has another checksum than ${crc}"
             setenv fault ${slot}/${file}:damaged
         fi
