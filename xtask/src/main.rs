@@ -4,7 +4,9 @@
 //! diagnostics and progress to stderr, and the exit code tells the class of a failure (see `fail`).
 
 mod board;
+mod card;
 mod client;
+mod crates;
 mod cross;
 mod debian;
 mod demo;
