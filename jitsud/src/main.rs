@@ -81,8 +81,8 @@ fn arguments() -> Result<Option<PathBuf>, String> {
 async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let loaded = match config::load(&file) {
-        Ok(loaded) => loaded,
+    let draft = match config::load(None, &file) {
+        Ok(draft) => draft,
         Err(Unusable(problems)) => {
             for problem in problems {
                 tracing::error!("{problem}");
@@ -92,6 +92,10 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
             return Err("the configuration cannot be used".into());
         }
     };
+    let Some(addressing) = draft.node.addressing else {
+        return Err("[node] has no address".into());
+    };
+    let loaded = draft.resolve(addressing, &[], Duration::ZERO);
     for problem in &loaded.problems {
         tracing::warn!("{problem}");
     }

@@ -389,19 +389,12 @@ fn templates(loaded: &Loaded) -> Result<Vec<Template>, std::io::Error> {
                 memory_mib: service.memory_mib,
                 vcpus: service.vcpus,
                 bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
-                vif: Vif { mac: mac(service), address: service.address, bridge: node.bridge.clone() },
+                vif: Vif { mac: service.mac.0, address: service.address, bridge: node.bridge.clone() },
             },
             ready_key: service.wait_for_key.clone(),
         })
     };
     loaded.config.services.iter().map(&mut template).collect()
-}
-
-/// A service's address on the link: Xen's prefix, then the end of its IP address. The same in every life,
-/// so that what clients remember of it stays true.
-fn mac(service: &Service) -> [u8; 6] {
-    let [_, b, c, d] = service.address.octets();
-    [0x00, 0x16, 0x3e, b, c, d]
 }
 
 /// Tells this life's domain from every other of this node: made of the clock and the life's number, in
