@@ -4,8 +4,10 @@
 //! ([`config`], [`directory`], [`domain::devicetree`], [`domain::nodes`]); the others connect them to Xen,
 //! Linux and the network.
 
+pub mod addresses;
 pub mod config;
 pub mod console;
+pub mod dhcp;
 pub mod directory;
 pub mod dns;
 pub mod domain;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use jitsud::config::{self, Unusable};
 use jitsud::directory::Moment;
 use jitsud::net::Network;
-use jitsud::node::Core;
+use jitsud::node::{Core, Toolstack};
 use jitsud::schema::Boot;
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
-use jitsud::{dns, status};
+use jitsud::{addresses, dns, status};
+use nix::unistd::sethostname;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -81,8 +82,13 @@ fn arguments() -> Result<Option<PathBuf>, String> {
 async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let loaded = match config::load(&file) {
-        Ok(loaded) => loaded,
+    // First of all, since dom0's kernel waits for its XenStore.
+    let toolstack = Toolstack::connect()?;
+
+    // Where the card is mounted, if there is one.
+    let card = None;
+    let draft = match config::load(card, &file) {
+        Ok(draft) => draft,
         Err(Unusable(problems)) => {
             for problem in problems {
                 tracing::error!("{problem}");
@@ -92,14 +98,32 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
             return Err("the configuration cannot be used".into());
         }
     };
-    for problem in &loaded.problems {
+    if let Err(error) = sethostname(&draft.node.name) {
+        tracing::warn!(%error, "the host name cannot be set");
+    }
+    for problem in draft.problems() {
         tracing::warn!("{problem}");
     }
+    let told = draft.problems().to_vec();
 
-    let config = loaded.config.clone();
+    // The network, and everybody's address: with DHCP, this may take as long as it takes.
+    let mut network = Network::set_up(&draft.node.bridge, draft.node.uplink.as_deref()).await?;
+    let Some(addresses) = (tokio::select! {
+        addresses = addresses::obtain(&mut network, &draft) => Some(addresses?),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    }) else {
+        return Ok(());
+    };
+    let loaded = draft.resolve(addresses.node, &addresses.given, addresses::PATIENCE);
+
+    // From here on nothing waits. `addresses.lease` has the servers for names and time that DHCP told.
     let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::default() };
-    let mut core = Core::start(loaded, boot)?;
-    let network = Network::set_up(&config.node).await?;
+    let mut core = Core::start(toolstack, loaded, boot)?;
+    let config = core.loaded().config.clone();
+    for problem in core.loaded().problems.iter().filter(|problem| !told.contains(problem)) {
+        tracing::warn!("{problem}");
+    }
     tokio::spawn(network.run(core.vif_reports()));
 
     let address = config.node.address;
@@ -116,7 +140,17 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
 
     let stop = shutdown.clone();
     tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        let moved = async {
+            match addresses.keeper {
+                Some(keeper) => keeper.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            why = moved => tracing::warn!("{why}: the daemon ends all services and starts anew"),
+        }
         stop.cancel();
     });
     core.run(requests, shutdown).await;
