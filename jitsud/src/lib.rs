@@ -4,6 +4,7 @@
 //! ([`config`], [`directory`], [`domain::devicetree`], [`domain::nodes`]); the others connect them to Xen,
 //! Linux and the network.
 
+pub mod card;
 pub mod config;
 pub mod console;
 pub mod directory;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jitsud::card::{Card, Parameters};
 use jitsud::config::{self, Unusable};
 use jitsud::directory::Moment;
 use jitsud::net::Network;
@@ -22,11 +23,14 @@ jitsud: summons unikernels when they are asked for
 
 Usage: jitsud [--config FILE]
 
-  --config FILE  the node and its services (default /etc/jitsu.toml)
+  --config FILE  the node and its services (default: jitsu.toml of the card, else /etc/jitsu.toml)
   --help         this text
 
 Runs in dom0 of Xen 4.17 to 4.21 on ARM and logs to standard error. SIGTERM ends all services.
 Example: jitsud --config /boot/jitsu.toml";
+
+/// The configuration of a node without a card, or whose card has none.
+const DEFAULT_CONFIGURATION: &str = "/etc/jitsu.toml";
 
 /// Requests that may wait to be looked at; more are told that the node is busy.
 const REQUESTS: usize = 512;
@@ -65,27 +69,37 @@ fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> Result<Option<PathBuf>, String> {
+/// The file that was named, if any; `None` when help was asked for.
+fn arguments() -> Result<Option<Option<PathBuf>>, String> {
     let mut arguments = std::env::args_os().skip(1);
-    let mut file = PathBuf::from("/etc/jitsu.toml");
+    let mut file = None;
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--help" | "-h") => return Ok(None),
-            Some("--config") => file = arguments.next().ok_or("--config needs a file")?.into(),
+            Some("--config") => file = Some(arguments.next().ok_or("--config needs a file")?.into()),
             _ => return Err(format!("{} is not known", argument.display())),
         }
     }
     Ok(Some(file))
 }
 
-async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let parameters = Parameters::of_this_boot();
+    let card = Card::open(&parameters).await;
+    let file = file
+        .or_else(|| card.as_ref().and_then(Card::configuration))
+        .unwrap_or_else(|| DEFAULT_CONFIGURATION.into());
     let loaded = match config::load(&file) {
         Ok(loaded) => loaded,
         Err(Unusable(problems)) => {
-            for problem in problems {
+            for problem in &problems {
                 tracing::error!("{problem}");
+            }
+            if let Some(card) = &card {
+                card.settle().await;
+                card.report(&problems).await;
             }
             tracing::error!("nothing can run until the file is mended; then send SIGTERM to start anew");
             terminate.recv().await;
@@ -96,9 +110,9 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
         tracing::warn!("{problem}");
     }
 
-    let config = loaded.config.clone();
-    let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::default() };
-    let mut core = Core::start(loaded, boot)?;
+    let (config, problems) = (loaded.config.clone(), loaded.problems.clone());
+    let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::of(&parameters) };
+    let mut core = Core::start(loaded, boot, card.clone())?;
     let network = Network::set_up(&config.node).await?;
     tokio::spawn(network.run(core.vif_reports()));
 
@@ -113,6 +127,12 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
     let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
     core.dns_answers();
     tracing::info!(%address, domain = config.node.domain, services = config.services.len(), "ready");
+    if let Some(card) = card {
+        tokio::spawn(async move {
+            card.settle().await;
+            card.report(&problems).await;
+        });
+    }
 
     let stop = shutdown.clone();
     tokio::spawn(async move {

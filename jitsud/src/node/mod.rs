@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use xen_sys::DomId;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
 
+use crate::card::Card;
 use crate::config::{Loaded, Service};
 use crate::directory::{Death, Directory, Effect, Incarnation, Input, Moment, Stage, Ticket};
 use crate::domain::builder::Step;
@@ -77,6 +78,7 @@ pub struct Core {
     /// Without a bound of its own: each life makes a handful of reports, and lives are bounded.
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     boot: Boot,
+    card: Option<Card>,
 }
 
 /// What is the same in every life of a service.
@@ -91,7 +93,7 @@ impl Core {
     ///
     /// # Errors
     /// When this is not dom0 of a Xen that is known, or a kernel image cannot be read.
-    pub fn start(loaded: Loaded, boot: Boot) -> Result<Self, Box<dyn std::error::Error>> {
+    pub fn start(loaded: Loaded, boot: Boot, card: Option<Card>) -> Result<Self, Box<dyn std::error::Error>> {
         let hypervisor = Arc::new(Hypervisor::connect()?);
         let events = EventChannels::open()?;
         let store = SharedStore::new(xenstore::Limits::default());
@@ -120,6 +122,7 @@ impl Core {
             next_ticket: 0,
             reports: mpsc::unbounded_channel(),
             boot,
+            card,
         })
     }
 
@@ -313,9 +316,11 @@ impl Core {
     }
 
     fn status(&self) -> NodeStatus {
-        let facts = facts::gather(&self.toolstack, &self.boot);
-        let (config, problems) = (&self.loaded.config, &self.loaded.problems);
-        let mut status = NodeStatus::new(config, problems, &self.directory, facts, Moment::now());
+        let facts = facts::gather(&self.toolstack, &self.boot, self.card.as_ref());
+        let mut problems = self.card.as_ref().map(Card::problems).unwrap_or_default();
+        problems.extend_from_slice(&self.loaded.problems);
+        let config = &self.loaded.config;
+        let mut status = NodeStatus::new(config, &problems, &self.directory, facts, Moment::now());
         for (incarnation, life) in &self.lives {
             if let Some(service) = status.services.get_mut(incarnation.service.0) {
                 service.console = life.console.lines();

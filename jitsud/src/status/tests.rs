@@ -27,6 +27,7 @@ fn status() -> NodeStatus {
             versions: Versions::default(),
         },
         boot: Boot::default(),
+        card: None,
         xen: Xen::default(),
         resources: Resources { vifs: Some(0), ..Resources::default() },
         services: Vec::new(),
