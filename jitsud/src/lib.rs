@@ -5,6 +5,7 @@
 //! Linux and the network.
 
 pub mod card;
+pub mod clock;
 pub mod config;
 pub mod console;
 pub mod directory;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jitsud::card::{Card, Parameters};
+use jitsud::clock::Clock;
 use jitsud::config::{self, Unusable};
 use jitsud::directory::Moment;
 use jitsud::net::Network;
@@ -111,8 +112,9 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     }
 
     let (config, problems) = (loaded.config.clone(), loaded.problems.clone());
+    let clock = Clock::default();
     let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::of(&parameters) };
-    let mut core = Core::start(loaded, boot, card.clone())?;
+    let mut core = Core::start(loaded, boot, card.clone(), clock)?;
     let network = Network::set_up(&config.node).await?;
     tokio::spawn(network.run(core.vif_reports()));
 

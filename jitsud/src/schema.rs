@@ -32,6 +32,8 @@ pub struct NodeStatus {
     pub boot: Boot,
     /// The card that it was started from; `null` for a node without one.
     pub card: Option<CardStatus>,
+    /// The wall clock.
+    pub clock: ClockStatus,
     /// The hypervisor.
     pub xen: Xen,
     /// What is in use; it must come back to the same figures when all services are off again.
@@ -134,6 +136,21 @@ pub enum PartitionState {
     Missing,
     /// It is there and cannot be used; `problems` says why.
     Unusable,
+}
+
+/// The wall clock. All `null` until an NTP server has set it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// The server that it was last compared with.
+    pub server: Option<String>,
+    /// How far that server's clock was ahead, in microseconds; it has been put right since.
+    pub offset_us: Option<i64>,
+    /// How long question and answer were under way, in microseconds.
+    pub roundtrip_us: Option<u64>,
+    /// When it was last compared.
+    pub checked_ns: Option<u64>,
+    /// Its reading at `now_ns`, in seconds since 1970.
+    pub unix_s: Option<u64>,
 }
 
 /// The hypervisor's view.
@@ -243,6 +260,8 @@ pub struct Facts {
     pub boot: Boot,
     /// The card.
     pub card: Option<CardStatus>,
+    /// The wall clock.
+    pub clock: ClockStatus,
     /// The hypervisor.
     pub xen: Xen,
     /// What is in use.
@@ -301,6 +320,7 @@ impl NodeStatus {
             },
             boot: facts.boot,
             card: facts.card,
+            clock: facts.clock,
             xen: facts.xen,
             resources: facts.resources,
             services: directory.entries().iter().map(ServiceStatus::new).collect(),

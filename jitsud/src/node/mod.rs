@@ -20,6 +20,7 @@ use xen_sys::DomId;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
 
 use crate::card::Card;
+use crate::clock::Clock;
 use crate::config::{Loaded, Service};
 use crate::directory::{Death, Directory, Effect, Incarnation, Input, Moment, Stage, Ticket};
 use crate::domain::builder::Step;
@@ -79,6 +80,7 @@ pub struct Core {
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     boot: Boot,
     card: Option<Card>,
+    clock: Clock,
 }
 
 /// What is the same in every life of a service.
@@ -93,7 +95,12 @@ impl Core {
     ///
     /// # Errors
     /// When this is not dom0 of a Xen that is known, or a kernel image cannot be read.
-    pub fn start(loaded: Loaded, boot: Boot, card: Option<Card>) -> Result<Self, Box<dyn std::error::Error>> {
+    pub fn start(
+        loaded: Loaded,
+        boot: Boot,
+        card: Option<Card>,
+        clock: Clock,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         let hypervisor = Arc::new(Hypervisor::connect()?);
         let events = EventChannels::open()?;
         let store = SharedStore::new(xenstore::Limits::default());
@@ -123,6 +130,7 @@ impl Core {
             reports: mpsc::unbounded_channel(),
             boot,
             card,
+            clock,
         })
     }
 
@@ -316,7 +324,7 @@ impl Core {
     }
 
     fn status(&self) -> NodeStatus {
-        let facts = facts::gather(&self.toolstack, &self.boot, self.card.as_ref());
+        let facts = facts::gather(&self.toolstack, &self.boot, self.card.as_ref(), &self.clock);
         let mut problems = self.card.as_ref().map(Card::problems).unwrap_or_default();
         problems.extend_from_slice(&self.loaded.problems);
         let config = &self.loaded.config;
