@@ -9,12 +9,13 @@ use jitsud::card::{Card, Parameters};
 use jitsud::clock::Clock;
 use jitsud::config::{self, Unusable};
 use jitsud::directory::Moment;
+use jitsud::led::{Led, Signal};
 use jitsud::net::Network;
 use jitsud::node::Core;
 use jitsud::schema::Boot;
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
-use jitsud::{dns, status};
+use jitsud::{afterwards, dns, status};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -88,6 +89,8 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let parameters = Parameters::of_this_boot();
+    let mut led = Led::new(parameters.led.as_deref());
+    led.show(Signal::Starting);
     let card = Card::open(&parameters).await;
     let file = file
         .or_else(|| card.as_ref().and_then(Card::configuration))
@@ -98,6 +101,7 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
             for problem in &problems {
                 tracing::error!("{problem}");
             }
+            led.show(Signal::Failed);
             if let Some(card) = &card {
                 card.settle().await;
                 card.report(&problems).await;
@@ -112,9 +116,12 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     }
 
     let (config, problems) = (loaded.config.clone(), loaded.problems.clone());
+    if let Err(error) = nix::unistd::sethostname(&config.node.name) {
+        tracing::warn!(%error, "the host name cannot be set");
+    }
     let clock = Clock::default();
     let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::of(&parameters) };
-    let mut core = Core::start(loaded, boot, card.clone(), clock)?;
+    let mut core = Core::start(loaded, boot, card.clone(), clock.clone())?;
     let network = Network::set_up(&config.node).await?;
     tokio::spawn(network.run(core.vif_reports()));
 
@@ -123,18 +130,15 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     let tcp = TcpListener::bind((address, 53)).await?;
     let http = TcpListener::bind((address, 80)).await?;
     let (summoner, requests) = Summoner::new(REQUESTS);
+    let visible = summoner.clone();
     let shutdown = CancellationToken::new();
     let zone = Arc::new(dns::Zone::new(&config)?);
     let dns = tokio::spawn(dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()));
     let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
     core.dns_answers();
     tracing::info!(%address, domain = config.node.domain, services = config.services.len(), "ready");
-    if let Some(card) = card {
-        tokio::spawn(async move {
-            card.settle().await;
-            card.report(&problems).await;
-        });
-    }
+    led.show(Signal::Ready);
+    tokio::spawn(afterwards::attend(card, clock, problems, visible));
 
     let stop = shutdown.clone();
     tokio::spawn(async move {

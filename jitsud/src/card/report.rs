@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::mount;
 use crate::config::Problem;
+use crate::text::printable;
 
 const NAME: &str = "problems.txt";
 /// The text on its way; left behind by a cut of the power, it is written over by the next report.
@@ -25,14 +26,10 @@ pub fn text(problems: &[Problem]) -> Option<String> {
                     It removes this file when it finds none.\r\n"
         .to_owned();
     for problem in problems {
+        // They quote what they are about, which can be anything.
         text += &format!("\r\n{}\r\n", printable(&problem.to_string()));
     }
     Some(text)
-}
-
-/// Problems quote what they are about, which can be anything.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Brings the file on the mounted partition in line with the problems. Returns whether it had to be written.

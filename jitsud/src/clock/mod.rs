@@ -12,11 +12,12 @@ mod sys;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sntpc::{KissOfDeathCode, NtpContext, NtpTimestampGenerator, NtpUdpSocket};
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::directory::Moment;
@@ -36,7 +37,7 @@ const EARLIEST: u64 = 1_767_225_600;
 /// The wall clock. Clones are the same clock.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    status: Arc<Mutex<ClockStatus>>,
+    status: Arc<watch::Sender<ClockStatus>>,
 }
 
 /// Why a server's answer is of no use.
@@ -71,9 +72,15 @@ impl Error {
 impl Clock {
     /// The clock for `/status`.
     pub fn status(&self) -> ClockStatus {
-        let mut status = self.lock().clone();
+        let mut status = self.status.borrow().clone();
         status.unix_s = status.server.is_some().then(|| since_1970().as_secs());
         status
+    }
+
+    /// Returns when an NTP server has set the clock; for ever never, if none does.
+    pub async fn has_been_set(&self) {
+        // Ends with an error when the clock is gone, which is when nobody waits for it.
+        let _ = self.status.subscribe().wait_for(|status| status.server.is_some()).await;
     }
 
     /// Keeps the clock by these servers, names or addresses, the first that answers. `resolvers` are the DNS servers
@@ -146,18 +153,14 @@ impl Clock {
             tracing::warn!(%error, "the clock cannot be adjusted");
             return Ok(());
         }
-        *self.lock() = ClockStatus {
+        self.status.send_replace(ClockStatus {
             server: Some(server.to_owned()),
             offset_us: Some(offset),
             roundtrip_us: Some(sample.roundtrip_us),
             checked_ns: Some(Moment::now().0),
             unix_s: None,
-        };
+        });
         Ok(())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, ClockStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
