@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use xen_sys::DomId;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
 
+use crate::card::Card;
+use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::directory::{Death, Directory, Effect, Incarnation, Input, Moment, Stage, Ticket};
 use crate::domain::builder::Step;
@@ -66,6 +68,8 @@ pub struct Core {
     /// Without a bound of its own: each life makes a handful of reports, and lives are bounded.
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     boot: Boot,
+    card: Option<Card>,
+    clock: Clock,
 }
 
 impl Core {
@@ -77,6 +81,8 @@ impl Core {
         toolstack: Toolstack,
         mut loaded: Loaded,
         boot: Boot,
+        card: Option<Card>,
+        clock: Clock,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let specs = template::all(&mut loaded);
         Ok(Core {
@@ -90,6 +96,8 @@ impl Core {
             next_ticket: 0,
             reports: mpsc::unbounded_channel(),
             boot,
+            card,
+            clock,
         })
     }
 
@@ -288,9 +296,11 @@ impl Core {
     }
 
     fn status(&self) -> NodeStatus {
-        let facts = facts::gather(&self.toolstack, &self.boot);
-        let (config, problems) = (&self.loaded.config, &self.loaded.problems);
-        let mut status = NodeStatus::new(config, problems, &self.directory, facts, Moment::now());
+        let facts = facts::gather(&self.toolstack, &self.boot, self.card.as_ref(), &self.clock);
+        let mut problems = self.card.as_ref().map(Card::problems).unwrap_or_default();
+        problems.extend_from_slice(&self.loaded.problems);
+        let config = &self.loaded.config;
+        let mut status = NodeStatus::new(config, &problems, &self.directory, facts, Moment::now());
         for (incarnation, life) in &self.lives {
             if let Some(service) = status.services.get_mut(incarnation.service.0) {
                 service.console = life.console.lines();
