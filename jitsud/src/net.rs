@@ -10,15 +10,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoBridge, InfoData, LinkAttribute, LinkLayerType, LinkMessage, State};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
     new_multicast_connection,
 };
 use xen_sys::DomId;
 
-use crate::config::Node;
+use crate::config::{Addressing, Mac};
 use crate::text::chain;
 
 /// A network step that failed.
@@ -39,19 +40,27 @@ pub enum Error {
     /// There is nothing to connect the bridge to.
     #[error("no network interface named {0}: name an existing one as `uplink` in [node]; there are: {1}")]
     NoUplink(String, String),
+    /// The uplink has no Ethernet address.
+    #[error("network interface {0} has no Ethernet address: name another one as `uplink` in [node]")]
+    NoMac(String),
 }
 
 /// The bridge, and the guests' interfaces as they come.
 pub struct Network {
     handle: Handle,
     bridge: u32,
+    /// The bridge was there already, and may have addresses of an earlier daemon.
+    used: bool,
+    bridge_name: String,
+    uplink: String,
+    mac: Mac,
     messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
 }
 
 impl Network {
-    /// Creates the bridge (or takes an existing one over), moves the uplink into it, and gives it the
-    /// node's address. Doing it again changes nothing.
-    pub async fn set_up(node: &Node) -> Result<Self, Error> {
+    /// Creates the bridge (or takes an existing one over), moves the uplink into it and brings both up, without
+    /// an address. Doing it again changes nothing. `uplink` is the interface that leads out, if it matters which.
+    pub async fn set_up(bridge_name: &str, uplink: Option<&str>) -> Result<Self, Error> {
         let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
         tokio::spawn(connection);
         let messages = messages.map(|(message, _)| message).boxed();
@@ -60,33 +69,99 @@ impl Network {
         let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
 
         let links = links(&handle).await?;
-        let uplink = choose_uplink(&links, node.uplink.as_deref(), &node.bridge)?;
-        let bridge = match links.iter().find(|link| name(link) == Some(&node.bridge)) {
+        let uplink = choose_uplink(&links, uplink, bridge_name)?;
+        let there = links.iter().find(|link| name(link) == Some(bridge_name));
+        let bridge = match there {
             Some(link) => link.header.index,
-            None => add_bridge(&handle, &node.bridge).await?,
+            None => add_bridge(&handle, bridge_name).await?,
         };
         let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge).up();
-        set(&handle, port, || format!("making the uplink a port of {}", node.bridge)).await?;
+        set(&handle, port, || format!("making the uplink a port of {bridge_name}")).await?;
         set(&handle, LinkUnspec::new_with_name("lo").up(), || "bringing up lo".into()).await?;
-        let step = |source| Error::Netlink {
-            step: format!("giving {}/{} to {}", node.address, node.prefix, node.bridge),
-            source,
-        };
-        let address = IpAddr::V4(node.address);
-        handle.address().add(bridge, address, node.prefix).replace().execute().await.map_err(step)?;
 
         // The bridge keeps the uplink's address on the link, whatever ports come and go.
-        let mut up = LinkUnspec::new_with_index(bridge).up();
-        if let Some(mac) = mac(uplink) {
-            up = up.address(mac.to_vec());
+        let mac = mac(uplink).ok_or_else(|| Error::NoMac(name(uplink).unwrap_or_default().to_owned()))?;
+        let up = LinkUnspec::new_with_index(bridge).up().address(mac.0.to_vec());
+        set(&handle, up, || format!("bringing up {bridge_name}")).await?;
+        Ok(Network {
+            handle,
+            bridge,
+            used: there.is_some(),
+            bridge_name: bridge_name.to_owned(),
+            uplink: name(uplink).unwrap_or_default().to_owned(),
+            mac,
+            messages,
+        })
+    }
+
+    /// The node's address on the link: its uplink's.
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// The name of the interface that leads out.
+    pub fn uplink(&self) -> &str {
+        &self.uplink
+    }
+
+    /// The bridge's name.
+    pub fn bridge(&self) -> &str {
+        &self.bridge_name
+    }
+
+    /// Waits until packets can leave through the bridge: until the uplink's cable is in, that is.
+    pub async fn connected(&mut self) -> Result<(), Error> {
+        let up = |link: &LinkMessage| link.attributes.contains(&LinkAttribute::OperState(State::Up));
+        // Messages about changes have been coming in since before this.
+        if links(&self.handle).await?.iter().any(|link| link.header.index == self.bridge && up(link)) {
+            return Ok(());
         }
-        set(&handle, up, || format!("bringing up {}", node.bridge)).await?;
-        if let Some(gateway) = node.gateway {
+        tracing::info!("no link on {}: waiting for its cable", self.uplink);
+        while let Some(message) = self.messages.next().await {
+            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload
+                && link.header.index == self.bridge
+                && up(&link)
+            {
+                return Ok(());
+            }
+        }
+        Err(Error::Socket(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// Gives the bridge the node's address, and nothing but that, and the node its way out.
+    pub async fn assign(&self, addressing: &Addressing) -> Result<(), Error> {
+        let Addressing { address, prefix, gateway } = *addressing;
+        if self.used {
+            self.remove_addresses(addressing).await?;
+        }
+        let step = |source| Error::Netlink {
+            step: format!("giving {address}/{prefix} to {}", self.bridge_name),
+            source,
+        };
+        let new = self.handle.address().add(self.bridge, IpAddr::V4(address), prefix);
+        new.replace().execute().await.map_err(step)?;
+        if let Some(gateway) = gateway {
             let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
             let step = |source| Error::Netlink { step: format!("default route via {gateway}"), source };
-            handle.route().add(route).replace().execute().await.map_err(step)?;
+            self.handle.route().add(route).replace().execute().await.map_err(step)?;
         }
-        Ok(Network { handle, bridge, messages })
+        Ok(())
+    }
+
+    /// Takes the addresses of an earlier daemon from the bridge, but for this one.
+    async fn remove_addresses(&self, keep: &Addressing) -> Result<(), Error> {
+        let step =
+            |source| Error::Netlink { step: format!("clearing addresses of {}", self.bridge_name), source };
+        let listed = self.handle.address().get().set_link_index_filter(self.bridge).execute();
+        let addresses: Vec<AddressMessage> = listed.try_collect().await.map_err(step)?;
+        for old in addresses {
+            let kept = AddressAttribute::Address(IpAddr::V4(keep.address));
+            let is_kept = old.header.prefix_len == keep.prefix && old.attributes.contains(&kept);
+            if old.header.family == AddressFamily::Inet && !is_kept {
+                self.handle.address().del(old).execute().await.map_err(step)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes guests' interfaces ports of the bridge as the kernel announces them, and calls `forwards` with
@@ -183,9 +258,9 @@ fn name(link: &LinkMessage) -> Option<&str> {
     })
 }
 
-fn mac(link: &LinkMessage) -> Option<&[u8]> {
+fn mac(link: &LinkMessage) -> Option<Mac> {
     link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Address(mac) => Some(mac.as_slice()),
+        LinkAttribute::Address(mac) => mac.as_slice().try_into().ok().map(Mac),
         _ => None,
     })
 }

@@ -161,12 +161,9 @@ impl<'p, 'a> Reader<'p, 'a> {
         }
     }
 
-    /// A table of its own, which must be there.
-    pub fn required_table(&mut self, key: &str, example: &str) -> Option<(Line, &'a DeTable<'a>)> {
-        let Some((line, value)) = self.get(key) else {
-            self.problem(self.line, format!("there is no [{key}]"), format!("add {example}"));
-            return None;
-        };
+    /// A table of its own.
+    pub fn table(&mut self, key: &str, example: &str) -> Option<(Line, &'a DeTable<'a>)> {
+        let (line, value) = self.get(key)?;
         match value.get_ref() {
             DeValue::Table(table) => Some((line, table)),
             other => self.wrong_type(key, line, other, "a table", example),
