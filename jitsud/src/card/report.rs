@@ -26,7 +26,12 @@ pub fn text(problems: &[Problem]) -> Option<String> {
                     It removes this file when it finds none.\r\n"
         .to_owned();
     for problem in problems {
-        // They quote what they are about, which can be anything.
+        let mut problem = problem.clone();
+        // On a PC the partition is the card, and has another place.
+        if let Some(file) = problem.file.strip_prefix("/boot/") {
+            problem.file = file.to_owned();
+        }
+        // It quotes what it is about, which can be anything.
         text += &format!("\r\n{}\r\n", printable(&problem.to_string()));
     }
     Some(text)

@@ -77,7 +77,7 @@ impl Clock {
         status
     }
 
-    /// Returns when an NTP server has set the clock; for ever never, if none does.
+    /// Returns when an NTP server has set the clock: never, if none does.
     pub async fn has_been_set(&self) {
         // Ends with an error when the clock is gone, which is when nobody waits for it.
         let _ = self.status.subscribe().wait_for(|status| status.server.is_some()).await;
