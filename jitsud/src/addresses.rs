@@ -162,23 +162,15 @@ impl Keeper {
                 self.lost(client, &event);
                 continue;
             };
-            let (new, name) = (lease.addressing, self.name(client));
-            match self.used.get(client).copied().flatten() {
-                // Services have nothing but the address of what their leases say.
-                Some(old) if old == new || (old.address == new.address && !self.is_node(client)) => {
-                    let seconds = lease.duration.as_secs();
-                    tracing::debug!("the lease of {} for {name} is good for {seconds} s more", new.address);
-                }
-                Some(old) if old.address == new.address => {
-                    return format!("the DHCP server has told another network or gateway for {name}");
-                }
-                Some(old) => {
-                    return format!(
-                        "the address of {name} has changed from {} to {}",
-                        old.address, new.address
-                    );
-                }
-                None => return format!("there is an address for {name} at last, {}", new.address),
+            let seconds = lease.duration.as_secs();
+            tracing::debug!(
+                "the lease of {} for {} lasts {seconds} s",
+                lease.addressing.address,
+                self.name(client)
+            );
+            let used = self.used.get(client).copied().flatten();
+            if let Some(change) = change(used, lease.addressing, self.is_node(client)) {
+                return format!("{} {change}", self.name(client));
             }
         }
     }
@@ -207,6 +199,47 @@ impl Keeper {
             _ if self.is_node(client) => "the node".to_owned(),
             Some(client) => format!("service {}", client.identity().name),
             None => String::new(),
+        }
+    }
+}
+
+/// Why the node cannot go on when a client that uses one address gets this lease; `None` when it can.
+fn change(used: Option<Addressing>, new: Addressing, is_node: bool) -> Option<String> {
+    match used {
+        None => Some(format!("has an address at last, {}", new.address)),
+        Some(old) if old.address != new.address => {
+            Some(format!("has another address: not {} any more but {}", old.address, new.address))
+        }
+        // A service uses nothing but the address.
+        Some(old) if is_node && old != new => Some("is told another network or gateway".to_owned()),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_used_makes_a_difference() {
+        let addressing = |last, prefix, gateway| Addressing {
+            address: [10, 0, 0, last].into(),
+            prefix,
+            gateway: Some([10, 0, 0, gateway].into()),
+        };
+        let old = addressing(5, 24, 1);
+        for (used, new, node, service) in [
+            (Some(old), old, None, None),
+            (Some(old), addressing(5, 16, 1), Some("network or gateway"), None),
+            (Some(old), addressing(5, 24, 2), Some("network or gateway"), None),
+            (Some(old), addressing(6, 24, 1), Some("not 10.0.0.5 any more but 10.0.0.6"), Some("10.0.0.6")),
+            (None, old, Some("at last, 10.0.0.5"), Some("at last, 10.0.0.5")),
+        ] {
+            for (is_node, expected) in [(true, node), (false, service)] {
+                let why = change(used, new, is_node);
+                assert_eq!(why.is_some(), expected.is_some(), "{new:?}");
+                assert!(why.unwrap_or_default().contains(expected.unwrap_or_default()), "{new:?}");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jitsud::config::{self, Unusable};
 use jitsud::directory::Moment;
-use jitsud::net::Network;
+use jitsud::net::{Interfaces, Network};
 use jitsud::node::{Core, Toolstack};
 use jitsud::schema::Boot;
 use jitsud::summoner::Summoner;
@@ -87,7 +87,7 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
 
     // Where the card is mounted, if there is one.
     let card = None;
-    let draft = match config::load(card, &file) {
+    let mut draft = match config::load(card, &file) {
         Ok(draft) => draft,
         Err(Unusable(problems)) => {
             for problem in problems {
@@ -98,6 +98,8 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
             return Err("the configuration cannot be used".into());
         }
     };
+    let interfaces = Interfaces::find().await?;
+    draft.fit(&interfaces.list());
     if let Err(error) = sethostname(&draft.node.name) {
         tracing::warn!(%error, "the host name cannot be set");
     }
@@ -107,7 +109,7 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
     let told = draft.problems().to_vec();
 
     // The network, and everybody's address: with DHCP, this may take as long as it takes.
-    let mut network = Network::set_up(&draft.node.bridge, draft.node.uplink.as_deref()).await?;
+    let mut network = Network::set_up(interfaces, &draft.node.bridge, draft.node.uplink.as_deref()).await?;
     let Some(addresses) = (tokio::select! {
         addresses = addresses::obtain(&mut network, &draft) => Some(addresses?),
         _ = terminate.recv() => None,

@@ -14,6 +14,7 @@
 mod address;
 mod draft;
 mod files;
+mod interfaces;
 mod kernel;
 mod mac;
 mod names;
@@ -31,6 +32,7 @@ use std::time::Duration;
 pub use address::Addressing;
 pub use draft::{Draft, Given, NodeDraft, Wanted};
 pub use files::load;
+pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
