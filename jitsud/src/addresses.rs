@@ -1,8 +1,8 @@
 //! How the node and its services come by their addresses: from the file, or from a DHCP server.
 //!
 //! The node goes first, and waits for its address as long as it takes. Then the services' are asked for, all at
-//! once and for [`PATIENCE`]; what is there by then is what the node begins with. Leases are kept for as long as
-//! the daemon lives, by [`Keeper`].
+//! once, until none has come for [`PATIENCE`]; what is there by then is what the node begins with. Leases are kept
+//! for as long as the daemon lives, by [`Keeper`].
 
 use std::io;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::config::{Addressing, Draft, Given, Wanted};
 use crate::dhcp::{Clients, Event, Identity, Lease};
 use crate::net::{self, Network};
 
-/// How long the services' addresses are waited for. Three questions fit in (`dhcp/client.rs`), and a server that
-/// looks whether an address is in use before it offers it takes 1 to 3 s.
+/// How long the next of the services' addresses is waited for. Three questions fit in (`dhcp/client.rs`). All of them
+/// can take longer: dnsmasq looks for 3 s whether an address is in use before it offers it, for one at a time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why there is no address.
@@ -83,7 +83,7 @@ pub async fn obtain(network: &mut Network, draft: &Draft) -> Result<Addresses, E
     };
     if !wanted.is_empty() {
         tracing::info!(
-            "waiting for {} services' addresses (DHCP), {} s at most",
+            "waiting for {} services' addresses (DHCP), {} s at most for the next",
             wanted.len(),
             PATIENCE.as_secs()
         );
@@ -135,7 +135,7 @@ impl Keeper {
             self.clients.add(Identity { mac: *mac, name: service.clone() });
             self.used.push(None);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
         while self.used.iter().any(Option::is_none) {
             let Ok((client, event)) = timeout_at(deadline, self.clients.next()).await else { break };
             match event {
@@ -144,6 +144,7 @@ impl Keeper {
                     // The node's own may have been prolonged meanwhile.
                     if client >= first {
                         self.used[client] = Some(lease.addressing);
+                        deadline = Instant::now() + PATIENCE;
                     }
                 }
                 Event::Refused | Event::Expired => self.lost(client, &event),
