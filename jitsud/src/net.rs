@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
@@ -19,10 +20,15 @@ use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
     new_multicast_connection,
 };
+use tokio::time::timeout;
 use xen_sys::DomId;
 
 use crate::config::{Addressing, Interface, InterfaceKind, Mac};
 use crate::text::chain;
+
+/// After so long without a link, the cable is likely not in. Linux looks at links once a second, and Ethernet takes
+/// up to 3 s to agree on a speed.
+const CABLE: Duration = Duration::from_secs(4);
 
 /// A network step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -144,14 +150,27 @@ impl Network {
         &self.bridge_name
     }
 
-    /// Waits until packets can leave through the bridge: until the uplink's cable is in, that is.
+    /// Waits until packets can leave through the bridge: until the uplink's cable is in, that is. With the cable in,
+    /// Linux may still take a second to notice.
     pub async fn connected(&mut self) -> Result<(), Error> {
+        let uplink = self.uplink.clone();
+        let up = self.up();
+        tokio::pin!(up);
+        match timeout(CABLE, &mut up).await {
+            Ok(result) => result,
+            Err(_) => {
+                tracing::info!("no link on {uplink}: waiting for its cable");
+                up.await
+            }
+        }
+    }
+
+    async fn up(&mut self) -> Result<(), Error> {
         let up = |link: &LinkMessage| link.attributes.contains(&LinkAttribute::OperState(State::Up));
         // Messages about changes have been coming in since before this.
         if links(&self.handle).await?.iter().any(|link| link.header.index == self.bridge && up(link)) {
             return Ok(());
         }
-        tracing::info!("no link on {}: waiting for its cable", self.uplink);
         while let Some(message) = self.messages.next().await {
             if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload
                 && link.header.index == self.bridge

@@ -1,7 +1,6 @@
 //! Numbers that others cannot guess well, for transaction numbers and to keep nodes out of step.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// A row of numbers (SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
 #[derive(Clone, Debug)]
@@ -13,15 +12,11 @@ impl Random {
         Random(seed)
     }
 
-    /// Another row each time.
-    ///
-    /// # Errors
-    /// When `/dev/urandom` cannot be read. Unlike `getrandom`, it never waits: a board that has just been switched
-    /// on would wait for seconds until the kernel is content with its own randomness.
-    pub fn from_system() -> io::Result<Self> {
-        let mut seed = [0; 8];
-        File::open("/dev/urandom")?.read_exact(&mut seed)?;
-        Ok(Random(u64::from_ne_bytes(seed)))
+    /// Another row each time. The seed is what the standard library seeds its hash maps with, which does not wait
+    /// for the kernel to be content with its randomness (`GRND_INSECURE`). `/dev/urandom` does: for a second on a
+    /// board that has just been switched on (Linux 6.1, `drivers/char/random.c`).
+    pub fn from_system() -> Self {
+        Random(RandomState::new().build_hasher().finish())
     }
 
     /// The next number.
