@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jitsud::config::{self, Unusable};
+use jitsud::addresses::{self, Addresses};
+use jitsud::config::{self, Draft, Loaded, Unusable};
 use jitsud::directory::Moment;
 use jitsud::net::{Interfaces, Network};
 use jitsud::node::{Core, Toolstack};
 use jitsud::schema::Boot;
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
-use jitsud::{addresses, dns, status};
+use jitsud::{dns, status};
 use nix::unistd::sethostname;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -87,7 +88,7 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
 
     // Where the card is mounted, if there is one.
     let card = None;
-    let mut draft = match config::load(card, &file) {
+    let draft = match config::load(card, &file) {
         Ok(draft) => draft,
         Err(Unusable(problems)) => {
             for problem in problems {
@@ -98,34 +99,18 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
             return Err("the configuration cannot be used".into());
         }
     };
-    let interfaces = Interfaces::find().await?;
-    draft.fit(&interfaces.list());
-    if let Err(error) = sethostname(&draft.node.name) {
-        tracing::warn!(%error, "the host name cannot be set");
-    }
-    for problem in draft.problems() {
-        tracing::warn!("{problem}");
-    }
-    let told = draft.problems().to_vec();
-
-    // The network, and everybody's address: with DHCP, this may take as long as it takes.
-    let mut network = Network::set_up(interfaces, &draft.node.bridge, draft.node.uplink.as_deref()).await?;
-    let Some(addresses) = (tokio::select! {
-        addresses = addresses::obtain(&mut network, &draft) => Some(addresses?),
+    let Some((network, addresses, loaded)) = (tokio::select! {
+        up = come_up(draft) => Some(up?),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     }) else {
         return Ok(());
     };
-    let loaded = draft.resolve(addresses.node, &addresses.given, addresses::PATIENCE);
 
     // From here on nothing waits. `addresses.lease` has the servers for names and time that DHCP told.
     let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::default() };
     let mut core = Core::start(toolstack, loaded, boot)?;
     let config = core.loaded().config.clone();
-    for problem in core.loaded().problems.iter().filter(|problem| !told.contains(problem)) {
-        tracing::warn!("{problem}");
-    }
     tokio::spawn(network.run(core.vif_reports()));
 
     let address = config.node.address;
@@ -159,4 +144,25 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
     dns.await?;
     status.await?;
     Ok(())
+}
+
+/// The network, and everybody's address. With DHCP it takes as long as it takes, so that what is wrong with the file
+/// is told before.
+async fn come_up(mut draft: Draft) -> Result<(Network, Addresses, Loaded), Box<dyn std::error::Error>> {
+    let interfaces = Interfaces::find().await?;
+    draft.fit(&interfaces.list());
+    for problem in draft.problems() {
+        tracing::warn!("{problem}");
+    }
+    let told = draft.problems().to_vec();
+    if let Err(error) = sethostname(&draft.node.name) {
+        tracing::warn!(%error, "the host name cannot be set");
+    }
+    let mut network = Network::set_up(interfaces, &draft.node.bridge, draft.node.uplink.as_deref()).await?;
+    let addresses = addresses::obtain(&mut network, &draft).await?;
+    let loaded = draft.resolve(addresses.node, &addresses.given, addresses::PATIENCE);
+    for problem in loaded.problems.iter().filter(|problem| !told.contains(problem)) {
+        tracing::warn!("{problem}");
+    }
+    Ok((network, addresses, loaded))
 }

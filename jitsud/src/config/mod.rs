@@ -25,6 +25,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -81,6 +82,15 @@ pub enum TimeServer {
     Address(Ipv4Addr),
     /// By name: lower case, without the final dot.
     Name(String),
+}
+
+impl fmt::Display for TimeServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TimeServer::Address(address) => write!(f, "{address}"),
+            TimeServer::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// One `[[service]]` table, all of it valid.
