@@ -1,20 +1,21 @@
 //! How the node and its services come by their addresses: from the file, or from a DHCP server.
 //!
 //! The node goes first, and waits for its address as long as it takes. Then the services' are asked for, all at
-//! once and for [`PATIENCE`]; what is there by then is what the node begins with. Leases are kept for as long as
-//! the daemon lives, by [`Keeper`].
+//! once, until none has come for [`PATIENCE`]; what is there by then is what the node begins with. Leases are kept
+//! for as long as the daemon lives, by [`Keeper`].
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Addressing, Draft, Given, Wanted};
+use crate::config::{Addressing, Draft, Given, Node, Wanted};
 use crate::dhcp::{Clients, Event, Identity, Lease};
 use crate::net::{self, Network};
 
-/// How long the services' addresses are waited for. Three questions fit in (`dhcp/client.rs`), and a server that
-/// looks whether an address is in use before it offers it takes 1 to 3 s.
+/// How long the next of the services' addresses is waited for. Three questions fit in (`dhcp/client.rs`). All of them
+/// can take longer: dnsmasq looks for 3 s whether an address is in use before it offers it, for one at a time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why there is no address.
@@ -45,6 +46,26 @@ pub struct Addresses {
     pub lease: Option<Lease>,
     /// Keeps the leases; `None` when there are none.
     pub keeper: Option<Keeper>,
+}
+
+/// Where the time comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TimeSources {
+    /// Names or addresses of NTP servers, in the order in which they are to be asked.
+    pub servers: Vec<String>,
+    /// The DNS servers that know the names.
+    pub resolvers: Vec<Ipv4Addr>,
+}
+
+impl Addresses {
+    /// The network's own NTP servers first, as the nearer ones, then the file's. Names are asked of the network's
+    /// DNS servers, or of the router where it has told of none.
+    pub fn time_sources(&self, node: &Node) -> TimeSources {
+        let (ntp, dns) = self.lease.as_ref().map_or((&[][..], &[][..]), |lease| (&lease.ntp, &lease.dns));
+        let named = node.ntp.iter().map(ToString::to_string);
+        let resolvers = if dns.is_empty() { node.gateway.into_iter().collect() } else { dns.to_vec() };
+        TimeSources { servers: ntp.iter().map(ToString::to_string).chain(named).collect(), resolvers }
+    }
 }
 
 /// Finds the addresses that the draft leaves open, and gives the node its own.
@@ -83,7 +104,7 @@ pub async fn obtain(network: &mut Network, draft: &Draft) -> Result<Addresses, E
     };
     if !wanted.is_empty() {
         tracing::info!(
-            "waiting for {} services' addresses (DHCP), {} s at most",
+            "waiting for {} services' addresses (DHCP), {} s at most for the next",
             wanted.len(),
             PATIENCE.as_secs()
         );
@@ -135,7 +156,7 @@ impl Keeper {
             self.clients.add(Identity { mac: *mac, name: service.clone() });
             self.used.push(None);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
         while self.used.iter().any(Option::is_none) {
             let Ok((client, event)) = timeout_at(deadline, self.clients.next()).await else { break };
             match event {
@@ -144,6 +165,7 @@ impl Keeper {
                     // The node's own may have been prolonged meanwhile.
                     if client >= first {
                         self.used[client] = Some(lease.addressing);
+                        deadline = Instant::now() + PATIENCE;
                     }
                 }
                 Event::Refused | Event::Expired => self.lost(client, &event),
@@ -162,23 +184,15 @@ impl Keeper {
                 self.lost(client, &event);
                 continue;
             };
-            let (new, name) = (lease.addressing, self.name(client));
-            match self.used.get(client).copied().flatten() {
-                // Services have nothing but the address of what their leases say.
-                Some(old) if old == new || (old.address == new.address && !self.is_node(client)) => {
-                    let seconds = lease.duration.as_secs();
-                    tracing::debug!("the lease of {} for {name} is good for {seconds} s more", new.address);
-                }
-                Some(old) if old.address == new.address => {
-                    return format!("the DHCP server has told another network or gateway for {name}");
-                }
-                Some(old) => {
-                    return format!(
-                        "the address of {name} has changed from {} to {}",
-                        old.address, new.address
-                    );
-                }
-                None => return format!("there is an address for {name} at last, {}", new.address),
+            let seconds = lease.duration.as_secs();
+            tracing::debug!(
+                "the lease of {} for {} lasts {seconds} s",
+                lease.addressing.address,
+                self.name(client)
+            );
+            let used = self.used.get(client).copied().flatten();
+            if let Some(change) = change(used, lease.addressing, self.is_node(client)) {
+                return format!("{} {change}", self.name(client));
             }
         }
     }
@@ -207,6 +221,47 @@ impl Keeper {
             _ if self.is_node(client) => "the node".to_owned(),
             Some(client) => format!("service {}", client.identity().name),
             None => String::new(),
+        }
+    }
+}
+
+/// Why the node cannot go on when a client that uses one address gets this lease; `None` when it can.
+fn change(used: Option<Addressing>, new: Addressing, is_node: bool) -> Option<String> {
+    match used {
+        None => Some(format!("has an address at last, {}", new.address)),
+        Some(old) if old.address != new.address => {
+            Some(format!("has another address: not {} any more but {}", old.address, new.address))
+        }
+        // A service uses nothing but the address.
+        Some(old) if is_node && old != new => Some("is told another network or gateway".to_owned()),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_used_makes_a_difference() {
+        let addressing = |last, prefix, gateway| Addressing {
+            address: [10, 0, 0, last].into(),
+            prefix,
+            gateway: Some([10, 0, 0, gateway].into()),
+        };
+        let old = addressing(5, 24, 1);
+        for (used, new, node, service) in [
+            (Some(old), old, None, None),
+            (Some(old), addressing(5, 16, 1), Some("network or gateway"), None),
+            (Some(old), addressing(5, 24, 2), Some("network or gateway"), None),
+            (Some(old), addressing(6, 24, 1), Some("not 10.0.0.5 any more but 10.0.0.6"), Some("10.0.0.6")),
+            (None, old, Some("at last, 10.0.0.5"), Some("at last, 10.0.0.5")),
+        ] {
+            for (is_node, expected) in [(true, node), (false, service)] {
+                let why = change(used, new, is_node);
+                assert_eq!(why.is_some(), expected.is_some(), "{new:?}");
+                assert!(why.unwrap_or_default().contains(expected.unwrap_or_default()), "{new:?}");
+            }
         }
     }
 }

@@ -5,17 +5,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jitsud::addresses::{self, Addresses};
 use jitsud::card::{Card, Parameters};
 use jitsud::clock::Clock;
-use jitsud::config::{self, Unusable};
+use jitsud::config::{self, Draft, Loaded, Unusable};
 use jitsud::directory::Moment;
 use jitsud::led::{Led, Signal};
-use jitsud::net::Network;
+use jitsud::net::{Interfaces, Network};
 use jitsud::node::{Core, Toolstack};
 use jitsud::schema::Boot;
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
-use jitsud::{addresses, afterwards, dns, status};
+use jitsud::{afterwards, dns, status};
 use nix::unistd::sethostname;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,34 +116,20 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
             return Err("the configuration cannot be used".into());
         }
     };
-    if let Err(error) = sethostname(&draft.node.name) {
-        tracing::warn!(%error, "the host name cannot be set");
-    }
-    for problem in draft.problems() {
-        tracing::warn!("{problem}");
-    }
-    let told = draft.problems().to_vec();
-
-    // The network, and everybody's address: with DHCP, this may take as long as it takes.
-    let mut network = Network::set_up(&draft.node.bridge, draft.node.uplink.as_deref()).await?;
-    let Some(addresses) = (tokio::select! {
-        addresses = addresses::obtain(&mut network, &draft) => Some(addresses?),
+    let Some((network, addresses, loaded)) = (tokio::select! {
+        up = come_up(draft) => Some(up?),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     }) else {
         return Ok(());
     };
-    let loaded = draft.resolve(addresses.node, &addresses.given, addresses::PATIENCE);
 
-    // From here on nothing waits. `addresses.lease` has the servers for names and time that DHCP told.
+    // From here on nothing waits.
     let clock = Clock::default();
     let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::of(&parameters) };
     let mut core = Core::start(toolstack, loaded, boot, card.clone(), clock.clone())?;
     let config = core.loaded().config.clone();
     let problems = core.loaded().problems.clone();
-    for problem in problems.iter().filter(|problem| !told.contains(problem)) {
-        tracing::warn!("{problem}");
-    }
     tokio::spawn(network.run(core.vif_reports()));
 
     let address = config.node.address;
@@ -158,6 +145,10 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     core.dns_answers();
     tracing::info!(%address, domain = config.node.domain, services = config.services.len(), "ready");
     led.show(Signal::Ready);
+    tokio::spawn({
+        let (clock, sources) = (clock.clone(), addresses.time_sources(&config.node));
+        async move { clock.keep(sources.servers, sources.resolvers).await }
+    });
     tokio::spawn(afterwards::attend(card, clock, problems, visible));
 
     let stop = shutdown.clone();
@@ -179,4 +170,25 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     dns.await?;
     status.await?;
     Ok(())
+}
+
+/// The network, and everybody's address. With DHCP it takes as long as it takes, so that what is wrong with the file
+/// is told before.
+async fn come_up(mut draft: Draft) -> Result<(Network, Addresses, Loaded), Box<dyn std::error::Error>> {
+    let interfaces = Interfaces::find().await?;
+    draft.fit(&interfaces.list());
+    for problem in draft.problems() {
+        tracing::warn!("{problem}");
+    }
+    let told = draft.problems().to_vec();
+    if let Err(error) = sethostname(&draft.node.name) {
+        tracing::warn!(%error, "the host name cannot be set");
+    }
+    let mut network = Network::set_up(interfaces, &draft.node.bridge, draft.node.uplink.as_deref()).await?;
+    let addresses = addresses::obtain(&mut network, &draft).await?;
+    let loaded = draft.resolve(addresses.node, &addresses.given, addresses::PATIENCE);
+    for problem in loaded.problems.iter().filter(|problem| !told.contains(problem)) {
+        tracing::warn!("{problem}");
+    }
+    Ok((network, addresses, loaded))
 }

@@ -6,21 +6,29 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoBridge, InfoData, LinkAttribute, LinkLayerType, LinkMessage, State};
+use rtnetlink::packet_route::link::{
+    InfoBridge, InfoData, InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, State,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
     new_multicast_connection,
 };
+use tokio::time::timeout;
 use xen_sys::DomId;
 
-use crate::config::{Addressing, Mac};
+use crate::config::{Addressing, Interface, InterfaceKind, Mac};
 use crate::text::chain;
+
+/// After so long without a link, the cable is likely not in. Linux looks at links once a second, and Ethernet takes
+/// up to 3 s to agree on a speed.
+const CABLE: Duration = Duration::from_secs(4);
 
 /// A network step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +53,39 @@ pub enum Error {
     NoMac(String),
 }
 
+/// The node's interfaces as they are found.
+pub struct Interfaces {
+    handle: Handle,
+    links: Vec<LinkMessage>,
+    messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
+}
+
+impl Interfaces {
+    /// Looks for interfaces, and waits until one is there that may lead out: its driver may still be starting.
+    pub async fn find() -> Result<Self, Error> {
+        let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+        tokio::spawn(connection);
+        let mut messages = messages.map(|(message, _)| message).boxed();
+        loop {
+            // Messages about changes have been coming in since before this.
+            let links = links(&handle).await?;
+            if links.iter().any(|link| kind(link) == InterfaceKind::Ethernet) {
+                return Ok(Interfaces { handle, links, messages });
+            }
+            tracing::info!("no Ethernet interface: waiting for one");
+            if messages.next().await.is_none() {
+                return Err(closed());
+            }
+        }
+    }
+
+    /// What there is.
+    pub fn list(&self) -> Vec<Interface> {
+        let named = |link: &LinkMessage| Some(Interface { name: name(link)?.to_owned(), kind: kind(link) });
+        self.links.iter().filter_map(named).collect()
+    }
+}
+
 /// The bridge, and the guests' interfaces as they come.
 pub struct Network {
     handle: Handle,
@@ -60,16 +101,16 @@ pub struct Network {
 impl Network {
     /// Creates the bridge (or takes an existing one over), moves the uplink into it and brings both up, without
     /// an address. Doing it again changes nothing. `uplink` is the interface that leads out, if it matters which.
-    pub async fn set_up(bridge_name: &str, uplink: Option<&str>) -> Result<Self, Error> {
-        let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
-        tokio::spawn(connection);
-        let messages = messages.map(|(message, _)| message).boxed();
-
+    pub async fn set_up(
+        interfaces: Interfaces,
+        bridge_name: &str,
+        uplink: Option<&str>,
+    ) -> Result<Self, Error> {
+        let Interfaces { handle, links, messages } = interfaces;
         // Guests' interfaces are ports and nothing else: the node itself must not speak IPv6 on them.
         let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
 
-        let links = links(&handle).await?;
-        let uplink = choose_uplink(&links, uplink, bridge_name)?;
+        let uplink = choose_uplink(&links, uplink)?;
         let there = links.iter().find(|link| name(link) == Some(bridge_name));
         let bridge = match there {
             Some(link) => link.header.index,
@@ -109,14 +150,27 @@ impl Network {
         &self.bridge_name
     }
 
-    /// Waits until packets can leave through the bridge: until the uplink's cable is in, that is.
+    /// Waits until packets can leave through the bridge: until the uplink's cable is in, that is. With the cable in,
+    /// Linux may still take a second to notice.
     pub async fn connected(&mut self) -> Result<(), Error> {
+        let uplink = self.uplink.clone();
+        let up = self.up();
+        tokio::pin!(up);
+        match timeout(CABLE, &mut up).await {
+            Ok(result) => result,
+            Err(_) => {
+                tracing::info!("no link on {uplink}: waiting for its cable");
+                up.await
+            }
+        }
+    }
+
+    async fn up(&mut self) -> Result<(), Error> {
         let up = |link: &LinkMessage| link.attributes.contains(&LinkAttribute::OperState(State::Up));
         // Messages about changes have been coming in since before this.
         if links(&self.handle).await?.iter().any(|link| link.header.index == self.bridge && up(link)) {
             return Ok(());
         }
-        tracing::info!("no link on {}: waiting for its cable", self.uplink);
         while let Some(message) = self.messages.next().await {
             if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload
                 && link.header.index == self.bridge
@@ -125,7 +179,7 @@ impl Network {
                 return Ok(());
             }
         }
-        Err(Error::Socket(io::ErrorKind::UnexpectedEof.into()))
+        Err(closed())
     }
 
     /// Gives the bridge the node's address, and nothing but that, and the node its way out.
@@ -230,17 +284,8 @@ async fn set(
     result.map_err(|source| Error::Netlink { step: step(), source })
 }
 
-fn choose_uplink<'a>(
-    links: &'a [LinkMessage],
-    wanted: Option<&str>,
-    bridge: &str,
-) -> Result<&'a LinkMessage, Error> {
-    let ethernet = || {
-        links.iter().filter(|link| {
-            link.header.link_layer_type == LinkLayerType::Ether
-                && name(link).is_some_and(|name| name != bridge && parse_vif(name).is_none())
-        })
-    };
+fn choose_uplink<'a>(links: &'a [LinkMessage], wanted: Option<&str>) -> Result<&'a LinkMessage, Error> {
+    let ethernet = || links.iter().filter(|link| kind(link) == InterfaceKind::Ethernet);
     let found = match wanted {
         Some(wanted) => ethernet().find(|link| name(link) == Some(wanted)),
         None => ethernet().min_by_key(|link| link.header.index),
@@ -249,6 +294,23 @@ fn choose_uplink<'a>(
         let names: Vec<&str> = ethernet().filter_map(name).collect();
         Error::NoUplink(wanted.unwrap_or("(any Ethernet)").into(), names.join(", "))
     })
+}
+
+fn kind(link: &LinkMessage) -> InterfaceKind {
+    let is_bridge = link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+        _ => false,
+    });
+    let guests = name(link).is_none_or(|name| parse_vif(name).is_some());
+    match link.header.link_layer_type {
+        _ if is_bridge => InterfaceKind::Bridge,
+        LinkLayerType::Ether if !guests => InterfaceKind::Ethernet,
+        _ => InterfaceKind::Other,
+    }
+}
+
+fn closed() -> Error {
+    Error::Socket(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn name(link: &LinkMessage) -> Option<&str> {

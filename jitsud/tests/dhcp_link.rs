@@ -13,7 +13,7 @@ use std::time::Duration;
 use jitsud::addresses;
 use jitsud::config::{self, HEAD_BYTES, KernelHead, Kernels};
 use jitsud::dhcp::{Clients, Event, Identity};
-use jitsud::net::Network;
+use jitsud::net::{Interfaces, Network};
 use tokio::time::timeout;
 
 /// Says that this process is the one in the namespace.
@@ -77,6 +77,11 @@ impl Drop for Server {
     }
 }
 
+async fn network(uplink: Option<&str>) -> Network {
+    let interfaces = timeout(LONG, Interfaces::find()).await.unwrap().unwrap();
+    Network::set_up(interfaces, "br0", uplink).await.unwrap()
+}
+
 fn sh(script: &str) {
     let status = Command::new("sh").args(["-c", script]).status().unwrap();
     assert!(status.success(), "{script}: {status}");
@@ -115,7 +120,7 @@ fn node_and_services_get_their_addresses_when_the_cable_is_in() {
         head[0x2c] = 64;
         let kernels = Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }) };
         let draft = config::parse(CONFIG, Path::new("jitsu.toml"), &kernels).unwrap();
-        let mut network = Network::set_up("br0", Some("eth0")).await.unwrap();
+        let mut network = network(Some("eth0")).await;
 
         let early = timeout(Duration::from_secs(1), addresses::obtain(&mut network, &draft)).await;
         assert!(early.is_err(), "an address without a cable: {early:?}");
@@ -145,7 +150,7 @@ fn node_and_services_get_their_addresses_when_the_cable_is_in() {
         assert!(shown.contains("default via 192.168.77.1 dev br0"), "{shown}");
         // Another daemon on the same bridge begins anew, and leaves nothing of the first.
         drop((network, found.keeper));
-        let network = Network::set_up("br0", None).await.unwrap();
+        let network = self::network(None).await;
         let other =
             config::Addressing { address: Ipv4Addr::new(192, 168, 77, 50), prefix: 24, gateway: None };
         network.assign(&other).await.unwrap();
@@ -160,7 +165,7 @@ fn a_lease_is_prolonged() {
     inside("a_lease_is_prolonged", async || {
         let mut server = Server::new();
         server.plug_in();
-        let mut network = Network::set_up("br0", Some("eth0")).await.unwrap();
+        let mut network = network(Some("eth0")).await;
         timeout(LONG, network.connected()).await.unwrap().unwrap();
         let mut clients = Clients::open("br0").await.unwrap();
         clients.add(Identity { mac: network.mac(), name: "node".to_owned() });

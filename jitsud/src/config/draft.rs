@@ -37,6 +37,14 @@ pub struct NodeDraft {
     pub kernels: PathBuf,
     /// See [`Node::ntp`].
     pub ntp: Vec<TimeServer>,
+    pub(super) lines: InterfaceLines,
+}
+
+/// Where interfaces are named; where the table begins, if they are not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct InterfaceLines {
+    pub uplink: Line,
+    pub bridge: Line,
 }
 
 /// A `[[service]]` table. One with mistakes is kept for the address that it claims.
@@ -192,7 +200,7 @@ fn leased(
 
 impl NodeDraft {
     fn complete(self, addressing: Addressing) -> Node {
-        let NodeDraft { name, domain, uplink, addressing: _, bridge, kernels, ntp } = self;
+        let NodeDraft { name, domain, uplink, addressing: _, bridge, kernels, ntp, lines: _ } = self;
         let Addressing { address, prefix, gateway } = addressing;
         Node { name, domain, uplink, address, prefix, gateway, bridge, kernels, ntp }
     }

@@ -14,6 +14,7 @@
 mod address;
 mod draft;
 mod files;
+mod interfaces;
 mod kernel;
 mod mac;
 mod names;
@@ -24,6 +25,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +33,7 @@ use std::time::Duration;
 pub use address::Addressing;
 pub use draft::{Draft, Given, NodeDraft, Wanted};
 pub use files::load;
+pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
@@ -79,6 +82,15 @@ pub enum TimeServer {
     Address(Ipv4Addr),
     /// By name: lower case, without the final dot.
     Name(String),
+}
+
+impl fmt::Display for TimeServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TimeServer::Address(address) => write!(f, "{address}"),
+            TimeServer::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// One `[[service]]` table, all of it valid.

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
 use super::{NodeDraft, TimeServer, address, names};
 
@@ -12,7 +13,8 @@ const KEYS: [&str; 8] = ["name", "domain", "uplink", "address", "gateway", "brid
 pub const DEFAULT_DOMAIN: &str = "jitsu.test";
 
 const DEFAULT_NAME: &str = "jitsu";
-const DEFAULT_BRIDGE: &str = "br0";
+/// The bridge's name when there is no other.
+pub const DEFAULT_BRIDGE: &str = "br0";
 const DEFAULT_KERNELS: &str = "/usr/lib/jitsu/kernels";
 const DEFAULT_NTP: &str = "pool.ntp.org";
 
@@ -38,6 +40,7 @@ pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
             .unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()),
         kernels: kernels(reader),
         ntp: ntp(reader),
+        lines: InterfaceLines { uplink: reader.line_of("uplink"), bridge: reader.line_of("bridge") },
     }
 }
 

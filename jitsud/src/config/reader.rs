@@ -86,6 +86,11 @@ impl<'p, 'a> Reader<'p, 'a> {
         self.get(key).is_some()
     }
 
+    /// Where the key stands, or where the table begins.
+    pub fn line_of(&self, key: &str) -> Line {
+        self.get(key).map_or(self.line, |(line, _)| line)
+    }
+
     /// Reports a mistake.
     pub fn problem(&mut self, line: Line, what: impl Into<String>, fix: impl Into<String>) {
         self.found += 1;

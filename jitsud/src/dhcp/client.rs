@@ -92,7 +92,7 @@ impl Client {
         Client {
             identity,
             state: State::Selecting,
-            xid: random.next(),
+            xid: random.number(),
             began: now,
             since: now,
             sent: 0,
@@ -129,7 +129,7 @@ impl Client {
             State::Requesting(_) => self.ask(now, random),
             State::Bound { address, expires } => {
                 self.enter(State::Rebinding { address, expires }, now, "the lease is to be prolonged");
-                (self.xid, self.began) = (random.next(), now);
+                (self.xid, self.began) = (random.number(), now);
                 self.ask(now, random)
             }
             State::Rebinding { expires, .. } if now >= expires => {
@@ -185,7 +185,7 @@ impl Client {
     fn refused(&mut self, now: Moment, random: &mut Random) -> Output {
         self.enter(State::Selecting, now, "the server refused");
         self.refusals = self.refusals.saturating_add(1);
-        self.xid = random.next();
+        self.xid = random.number();
         self.deadline = now.after(pause(self.refusals, random));
         self.began = self.deadline;
         Output { send: None, event: Some(Event::Refused) }
@@ -193,7 +193,7 @@ impl Client {
 
     fn start_over(&mut self, now: Moment, random: &mut Random) -> Output {
         self.enter(State::Selecting, now, "no server answers");
-        (self.xid, self.began) = (random.next(), now);
+        (self.xid, self.began) = (random.number(), now);
         self.ask(now, random)
     }
 

@@ -39,7 +39,7 @@ impl Clients {
         socket.set_broadcast(true)?;
         Ok(Clients {
             socket,
-            random: Random::from_system()?,
+            random: Random::from_system(),
             clients: Vec::new(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),

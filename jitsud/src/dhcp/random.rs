@@ -1,7 +1,6 @@
 //! Numbers that others cannot guess well, for transaction numbers and to keep nodes out of step.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// A row of numbers (SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
 #[derive(Clone, Debug)]
@@ -13,19 +12,15 @@ impl Random {
         Random(seed)
     }
 
-    /// Another row each time.
-    ///
-    /// # Errors
-    /// When `/dev/urandom` cannot be read. Unlike `getrandom`, it never waits: a board that has just been switched
-    /// on would wait for seconds until the kernel is content with its own randomness.
-    pub fn from_system() -> io::Result<Self> {
-        let mut seed = [0; 8];
-        File::open("/dev/urandom")?.read_exact(&mut seed)?;
-        Ok(Random(u64::from_ne_bytes(seed)))
+    /// Another row each time. The seed is what the standard library seeds its hash maps with, which does not wait
+    /// for the kernel to be content with its randomness (`GRND_INSECURE`). `/dev/urandom` does: for a second on a
+    /// board that has just been switched on (Linux 6.1, `drivers/char/random.c`).
+    pub fn from_system() -> Self {
+        Random(RandomState::new().build_hasher().finish())
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u32 {
+    pub fn number(&mut self) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,6 +30,6 @@ impl Random {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u32) -> u32 {
-        self.next() % bound
+        self.number() % bound
     }
 }

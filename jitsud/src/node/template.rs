@@ -30,6 +30,7 @@ pub fn all(loaded: &mut Loaded) -> Vec<Template> {
             }
             Err(error) => {
                 let what = format!("kernel {} cannot be read: {}", service.kernel.display(), chain(&error));
+                tracing::warn!("service {}: {what}", service.name);
                 Some((what, "copy the kernel again, or write the card anew if it is worn out".to_owned()))
             }
         }

@@ -1,9 +1,7 @@
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{self, HEAD_BYTES, KernelHead};
+use crate::config;
 use crate::directory::{Incarnation, Input, Ticket};
 use crate::summoner::ServiceId;
 
@@ -12,10 +10,7 @@ fn node() -> config::Loaded {
     let text = "[node]\nname = \"node\"\ndomain = \"jitsu.test\"\naddress = \"10.0.2.15/24\"\n\
                 [[service]]\nname = \"www\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\n\
                 [[service]]\nname = \"bad\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\n";
-    let mut head = [0; HEAD_BYTES];
-    head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
-    head[0x2c] = 64;
-    config::parse(text, Path::new("jitsu.toml"), &|_| Ok(KernelHead { head, length: 64 })).unwrap()
+    config::loaded(text)
 }
 
 #[test]

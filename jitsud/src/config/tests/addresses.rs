@@ -205,3 +205,39 @@ fn a_network_is_what_its_prefix_says() {
         assert!(!here.contains(Ipv4Addr::from_bits(here.broadcast().to_bits() + 1)));
     }
 }
+
+#[test]
+fn interfaces_that_are_not_there_are_replaced() {
+    let interface = |name: &str, kind| Interface { name: name.to_owned(), kind };
+    let there = [
+        interface("lo", InterfaceKind::Other),
+        interface("eth0", InterfaceKind::Ethernet),
+        interface("eth1", InterfaceKind::Ethernet),
+        interface("br7", InterfaceKind::Bridge),
+    ];
+    let fit = |node: &str| {
+        let mut draft = read(&format!("[node]\n{node}\n")).unwrap();
+        draft.fit(&there);
+        (lines(draft.problems()), draft.node.uplink, draft.node.bridge)
+    };
+    let is = |node: &str, uplink: Option<&str>, bridge: &str| {
+        assert_eq!(fit(node), (vec![], uplink.map(str::to_owned), bridge.to_owned()), "{node}");
+    };
+    is("", None, "br0");
+    is("uplink = \"eth1\"\nbridge = \"br7\"", Some("eth1"), "br7");
+    for uplink in ["eth7", "lo", "br7"] {
+        let (problems, uplink_used, _) = fit(&format!("uplink = {uplink:?}"));
+        let expected = format!(
+            "jitsu.toml:2: uplink {uplink:?} is no Ethernet interface of this node; take one of eth0, eth1; \
+             the first of them is used meanwhile"
+        );
+        assert_eq!((problems, uplink_used), (vec![expected], None));
+    }
+    let (problems, uplink, bridge) = fit("uplink = \"eth0\"\nbridge = \"eth0\"");
+    let expected = "jitsu.toml:3: bridge \"eth0\" is the name of an interface that is no bridge; \
+                    write a new name, as in bridge = \"br0\"; br0 is used meanwhile";
+    assert_eq!(
+        (problems, uplink.as_deref(), bridge.as_str()),
+        (vec![expected.to_owned()], Some("eth0"), "br0")
+    );
+}
