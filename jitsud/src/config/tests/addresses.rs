@@ -77,6 +77,17 @@ fn who_wants_an_address_has_one_on_the_link_of_its_own() {
     assert_ne!(again[0].mac, a);
     assert_eq!(again[1].mac, b);
 
+    // Two names with the same hash, which are found among some thousands.
+    let mut seen = HashMap::new();
+    let (first, second) = (0..100_000)
+        .map(|number| format!("s{number}"))
+        .find_map(|name| Some((seen.insert(Mac::of_name(NODE, &name, &[]), name.clone())?, name)))
+        .unwrap();
+    let twins = LEASED.replace("\"a\"", &format!("{first:?}")).replace("\"b\"", &format!("{second:?}"));
+    let wanted_by_twins = read(&twins).unwrap().wanted(NODE);
+    assert_eq!(wanted_by_twins[0].mac, Mac::of_name(NODE, &first, &[]));
+    assert_ne!(wanted_by_twins[0].mac, wanted_by_twins[1].mac);
+
     // What will not run needs no address.
     let broken = read(&LEASED.replacen("\"www\"", "\"nope\"", 1)).unwrap();
     assert_eq!(broken.wanted(NODE), wanted[1..]);
