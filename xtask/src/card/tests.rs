@@ -150,6 +150,23 @@ fn files_beside_the_image_belong_to_it() {
 }
 
 #[test]
+fn a_packed_image_is_kept_only_while_it_belongs_to_the_image() {
+    let built = Built::with(write);
+    let packed = built.file("sdcard.img.xz");
+    let pack_again = |firmware: u8| {
+        let board = Board::read("cubietruck").expect("board");
+        let card = board.card.clone().expect("card");
+        let (mut disk, _) = assemble(&board, &card, &[firmware; 600_000], &system()).expect("card");
+        write(&mut disk, built.directory.path(), &mut Manifest::new("test")).expect("written");
+        fs::read(&packed).expect("read")
+    };
+    let first = fs::read(&packed).expect("read");
+    fs::write(&packed, b"damaged").expect("write");
+    assert!(pack_again(0xee) == first);
+    assert!(pack_again(0xef) != first);
+}
+
+#[test]
 fn two_builds_are_identical() {
     let files = || {
         let built = Built::new();

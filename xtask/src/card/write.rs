@@ -24,8 +24,15 @@ const DICTIONARY: u32 = 32 << 20;
 
 /// Writes `disk` and what goes with it into `directory`.
 pub fn write(disk: &mut Disk, directory: &Path, manifest: &mut Manifest) -> Result<()> {
+    let before = recorded(directory, IMAGE);
     write_plain(disk, directory, manifest)?;
-    write_packed(disk, directory, manifest)
+    write_packed(disk, directory, manifest, before.is_some() && before == recorded(directory, IMAGE))
+}
+
+/// What the checksum file of an earlier build says about `name`.
+fn recorded(directory: &Path, name: &str) -> Option<String> {
+    let text = fs::read_to_string(directory.join(format!("{name}.sha256"))).ok()?;
+    text.split_whitespace().next().map(str::to_owned)
 }
 
 /// The image as it is, its checksum and its block map.
@@ -41,9 +48,14 @@ pub fn write_plain(disk: &Disk, directory: &Path, manifest: &mut Manifest) -> Re
     manifest.write_file(directory, &name, map.to_xml().as_bytes())
 }
 
-/// The packed image and its checksum.
-fn write_packed(disk: &mut Disk, directory: &Path, manifest: &mut Manifest) -> Result<()> {
+/// The packed image and its checksum. Packing takes longer than all the rest: when the image is the one that was
+/// there before (`same`), what it was packed to is kept, if that is still what its checksum says.
+fn write_packed(disk: &mut Disk, directory: &Path, manifest: &mut Manifest, same: bool) -> Result<()> {
     let packed = format!("{IMAGE}.xz");
+    let kept = || hash(&directory.join(&packed)).ok().map(|(_, sha256)| sha256);
+    if same && kept().is_some_and(|sha256| recorded(directory, &packed) == Some(sha256)) {
+        return checksum(directory, &packed, manifest);
+    }
     let task = ui::Task::steps(format!("packing {packed}"), disk.size());
     replaced(&directory.join(&packed), |file| pack(disk, file, &task))?;
     drop(task);
@@ -100,14 +112,18 @@ fn pack(disk: &mut Disk, file: &mut File, task: &ui::Task) -> io::Result<()> {
 
 /// Records a file in the manifest, and writes its checksum as `sha256sum --check` reads it.
 fn checksum(directory: &Path, name: &str, manifest: &mut Manifest) -> Result<()> {
-    let path = directory.join(name);
-    let hash = || {
-        let mut hash = Sha256::new();
-        let size = download::digest(&mut File::open(&path)?, &mut hash)?;
-        io::Result::Ok((size, download::hex(&hash.finalize())))
-    };
-    let (size, sha256) = hash().with_context(|| format!("reading {}", path.display()))?;
+    let (size, sha256) = hash(&directory.join(name))?;
     paths::write_atomic(&directory.join(format!("{name}.sha256")), format!("{sha256}  {name}\n").as_bytes())?;
     manifest.file(name, size, sha256);
     Ok(())
+}
+
+/// A file's size in bytes, and its SHA-256.
+fn hash(path: &Path) -> Result<(u64, String)> {
+    let hash = || {
+        let mut hash = Sha256::new();
+        let size = download::digest(&mut File::open(path)?, &mut hash)?;
+        io::Result::Ok((size, download::hex(&hash.finalize())))
+    };
+    hash().with_context(|| format!("reading {}", path.display()))
 }
