@@ -71,7 +71,7 @@ fn boot(start: &Start, icount: bool, directory: &Path) -> Result<()> {
     let monitor =
         UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
     let console = ConsoleKind::Terminal { log: &log, monitor: &socket };
-    let arguments = qemu::arguments(start, icount, &[], &console, directory)?;
+    let arguments = qemu::arguments(start, icount, &console, directory)?;
     // Not waited for: it ends with the console, which may never have begun.
     std::thread::spawn(move || {
         if let Err(error) = guide(&log, &monitor) {

@@ -8,7 +8,7 @@ use probe::dns::Answer;
 use std::collections::HashMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -85,40 +85,28 @@ impl RunningNode {
         let qemu = Qemu::start(&BootSpec {
             start: spec.start,
             icount: spec.icount,
-            forwards: Vec::new(),
             log: spec.log.clone(),
             timeout: spec.timeout,
         })?;
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut node = RunningNode {
-            qemu,
-            log: spec.log,
-            address: Ipv4Addr::UNSPECIFIED,
-            ready_after: Duration::ZERO,
-            resolver: Resolver::new(nowhere),
-            dns_over_tcp: nowhere,
-            http: nowhere,
-            forwards: Mutex::default(),
-            lines: Mutex::default(),
+        let lines = Mutex::default();
+        let start = || -> Result<Self> {
+            let address = await_ready(&qemu, &lines, Mark::START)?;
+            let ready_after = qemu.started().elapsed();
+            let open = |protocol, port| {
+                let forward = Forward::new(protocol, SocketAddrV4::new(address, port))?;
+                qemu.forward(&forward)?;
+                Ok::<_, anyhow::Error>(host_end(&forward))
+            };
+            let resolver = Resolver::new(open(Protocol::Udp, 53)?);
+            let (dns_over_tcp, http) = (open(Protocol::Tcp, 53)?, open(Protocol::Tcp, 80)?);
+            // In instruction time the client is inside, and this host too slow for the node's clock.
+            if !spec.icount {
+                resolver.settle()?;
+            }
+            let (log, forwards) = (spec.log.clone(), Mutex::default());
+            Ok(RunningNode { qemu, log, address, ready_after, resolver, dns_over_tcp, http, forwards, lines })
         };
-        node.address = node.await_ready(Mark::START)?;
-        node.ready_after = node.qemu.started().elapsed();
-        node.connect(spec.icount).map_err(|error| node.blame(error))?;
-        Ok(node)
-    }
-
-    /// Makes the ways to the node's own ports.
-    fn connect(&mut self, icount: bool) -> Result<()> {
-        let dns = Forward::new(Protocol::Udp, SocketAddrV4::new(self.address, 53))?;
-        self.qemu.forward(&dns)?;
-        self.resolver = Resolver::new(host_end(&dns));
-        self.dns_over_tcp = self.reach(self.address, 53)?;
-        self.http = self.reach(self.address, 80)?;
-        // In instruction time the client is inside, and this host too slow for the node's clock.
-        if !icount {
-            self.resolver.settle()?;
-        }
-        Ok(())
+        start().map_err(|error| blame(&spec.log, error))
     }
 
     /// Its own address.
@@ -229,9 +217,7 @@ impl RunningNode {
     /// # Errors
     /// When it does not.
     pub fn await_ready(&self, mark: Mark) -> Result<Ipv4Addr> {
-        let what = "the daemon to say that it is ready";
-        let line = self.await_line(mark, what, BOOT_LIMIT, |line| ready_address(line).is_some())?;
-        ready_address(&line).context("its word that it is ready has no address")
+        await_ready(&self.qemu, &self.lines, mark)
     }
 
     /// Waits until the daemon says, after `mark`, that `service` went into `state`.
@@ -289,25 +275,12 @@ impl RunningNode {
         limit: Duration,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<String> {
-        let deadline = Instant::now() + limit;
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = mark.0;
-        loop {
-            while let Some(line) = lines.get(next) {
-                if wanted(line) {
-                    return Ok(line.clone());
-                }
-                next += 1;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.qemu.wait_for("\n", left);
-            lines.push(line.with_context(|| format!("waiting for {what}, {} s at most", limit.as_secs()))?);
-        }
+        await_line(&self.qemu, &self.lines, mark, what, limit, wanted)
     }
 
     /// Adds to an error where the node's console can be read.
     pub fn blame(&self, error: anyhow::Error) -> anyhow::Error {
-        error.context(format!("the node's console is in {}", self.log.display()))
+        blame(&self.log, error)
     }
 
     /// The last lines of the console, for a failure's report.
@@ -316,6 +289,43 @@ impl RunningNode {
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         lines[lines.len().saturating_sub(count)..].join("\n")
     }
+}
+
+/// See [`RunningNode::await_ready`].
+fn await_ready(qemu: &Qemu, lines: &Mutex<Vec<String>>, mark: Mark) -> Result<Ipv4Addr> {
+    let what = "the daemon to say that it is ready";
+    let line = await_line(qemu, lines, mark, what, BOOT_LIMIT, |line| ready_address(line).is_some())?;
+    ready_address(&line).context("its word that it is ready has no address")
+}
+
+/// See [`RunningNode::await_line`]; `lines` are those that came so far.
+fn await_line(
+    qemu: &Qemu,
+    lines: &Mutex<Vec<String>>,
+    mark: Mark,
+    what: &str,
+    limit: Duration,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<String> {
+    let deadline = Instant::now() + limit;
+    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = mark.0;
+    loop {
+        while let Some(line) = lines.get(next) {
+            if wanted(line) {
+                return Ok(line.clone());
+            }
+            next += 1;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = qemu.wait_for("\n", left);
+        lines.push(line.with_context(|| format!("waiting for {what}, {} s at most", limit.as_secs()))?);
+    }
+}
+
+/// Adds to an error where the console's log is.
+fn blame(log: &Path, error: anyhow::Error) -> anyhow::Error {
+    error.context(format!("the node's console is in {}", log.display()))
 }
 
 /// The node's address in the line with which the daemon says that it is ready.

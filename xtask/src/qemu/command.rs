@@ -2,8 +2,8 @@
 //! `guest-loader`, which also describes them in the device tree as Xen expects it; or for one that has a card in
 //! its slot.
 
+use super::Start;
 use super::start::initramfs_of;
-use super::{Forward, Start};
 use crate::fail::{Class, Fail};
 use crate::image::Image;
 use anyhow::{Context, Result};
@@ -39,7 +39,6 @@ pub enum Console<'a> {
 pub fn arguments(
     start: &Start,
     icount: bool,
-    forwards: &[Forward],
     console: &Console<'_>,
     directory: &Path,
 ) -> Result<Vec<String>> {
@@ -64,10 +63,8 @@ pub fn arguments(
     if cpus > 1 {
         arguments.extend(["-accel", "tcg,thread=single"].map(str::to_owned));
     }
-    let mut network = format!("user,id={NETWORK}");
-    for forward in forwards {
-        network += &format!(",hostfwd={}", forward.rule());
-    }
+    // Ways in from this host are made when the node has said its address.
+    let network = format!("user,id={NETWORK}");
     match start {
         Start::Memory { image, extra_files, disk } => {
             let initramfs = initramfs_of(image, extra_files, directory)?;

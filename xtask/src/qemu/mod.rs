@@ -36,8 +36,6 @@ pub struct BootSpec {
     pub start: Start,
     /// Make virtual time a count of instructions, 1 ns each, and skip idle time: figures repeat.
     pub icount: bool,
-    /// Ways in from this host.
-    pub forwards: Vec<Forward>,
     /// Where the console is logged; kept.
     pub log: PathBuf,
     /// The node is killed when it runs longer than this (wall time).
@@ -87,7 +85,7 @@ impl Qemu {
         }
 
         let console_kind = ConsoleKind::Supervised { monitor: &socket };
-        let arguments = arguments(&spec.start, spec.icount, &spec.forwards, &console_kind, directory.path())?;
+        let arguments = arguments(&spec.start, spec.icount, &console_kind, directory.path())?;
         let complaints = directory.path().join("stderr");
         let stderr =
             File::create(&complaints).with_context(|| format!("creating {}", complaints.display()))?;

@@ -40,7 +40,6 @@ fn run(bench: &Bench<'_>, card: &Path, test: &str, steps: &[&str]) -> Result<()>
     let qemu = Qemu::start(&BootSpec {
         start: Start::Card { board: bench.machine.board.clone(), card: card.to_owned() },
         icount: false,
-        forwards: Vec::new(),
         log: bench.log(test),
         timeout: LIMIT,
     })?;
