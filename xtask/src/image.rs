@@ -72,9 +72,8 @@ pub struct Image {
     pub board: Board,
     /// Where its files are.
     pub directory: PathBuf,
-    /// The card's image, for boards that start from one; what is on it can be had by [`card::read`]. The others
+    /// The card's image, for boards that start from one; what is on it can be had by [`card::Edit`]. The others
     /// have the three files below.
-    #[allow(dead_code, reason = "for QEMU, which does not start boards from their cards yet")]
     pub card: Option<PathBuf>,
 }
 

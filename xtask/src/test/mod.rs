@@ -1,9 +1,10 @@
 //! `cargo xtask test`: the tests of the host, then the node in QEMU.
 //!
 //! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
-//! that a filter can pick any of them. The latency tests have a second node, in instruction time. What a test
-//! shows is its name.
+//! that a filter can pick any of them. The latency tests have a second node, in instruction time. The tests of cards
+//! start a node each. What a test shows is its name.
 
+mod cards;
 mod config;
 mod failures;
 mod footprint;
@@ -12,11 +13,12 @@ mod latency;
 mod lifecycle;
 mod serving;
 
-use crate::board;
+use crate::board::{self, Board};
 use crate::client::{NodeSpec, RunningNode, token};
 use crate::fail::{self, Class, Fail};
 use crate::image::{self, Image, SourceArgs};
 use crate::paths;
+use crate::qemu::Start;
 use anyhow::{Context as _, Result, ensure};
 use std::cell::RefCell;
 use std::io::Write;
@@ -26,7 +28,8 @@ use std::time::{Duration, Instant};
 
 /// Run every test: cargo's on this host, then those of the node in QEMU. The last line counts them.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --node-only crash")]
+#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --node-only crash\n  \
+                        cargo xtask test --node-only --board bananapi-m2-ultra")]
 pub struct Args {
     /// Only the tests that need no node
     #[arg(long, conflicts_with = "node_only")]
@@ -36,9 +39,9 @@ pub struct Args {
     node_only: bool,
     /// Only tests of the node with this in their names
     filter: Option<String>,
-    /// Which of the folders in board/
-    #[arg(long, default_value = board::DEFAULT)]
-    board: String,
+    /// Only this one of the folders in board/
+    #[arg(long)]
+    board: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -83,9 +86,17 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
     }
     if !args.host_only {
         let filter = args.filter.as_deref();
-        let image = image::build(&args.board, &args.source.options())?;
-        node_tests(&image, filter, report)?;
-        latency::run(&image, filter, report)?;
+        let options = args.source.options();
+        let wanted = |board: &str| args.board.as_deref().is_none_or(|only| only == board);
+        if let Some(board) = &args.board {
+            Board::read(board)?;
+        }
+        if wanted(board::DEFAULT) {
+            let image = image::build(board::DEFAULT, &options)?;
+            node_tests(&image, filter, report)?;
+            latency::run(&image, filter, report)?;
+        }
+        cards::run(&options, wanted, filter, report)?;
     }
     if report.passed + report.failed == 0 {
         return Err(Fail::new(Class::Input, "no test has that in its name"));
@@ -104,9 +115,7 @@ fn node_tests(image: &Image, filter: Option<&str>, report: &mut Report) -> Resul
     let log = log_file("console.log");
     println!("\nthe node in QEMU; console: {}", log.display());
     let spec = NodeSpec {
-        image: image.clone(),
-        config: config::with_token(&token),
-        files: Vec::new(),
+        start: Start::configured(image.clone(), config::with_token(&token), Vec::new()),
         icount: false,
         log,
         timeout: LIMIT,
