@@ -178,7 +178,7 @@ fn show_remarks(figures: &Figures) -> Result<()> {
         }
         figures::Time::Wall => println!(
             "wall time of an emulated machine; client and node have clocks of their own,\n\
-             joined with a doubt of {} ms; `--icount` measures with one clock",
+             joined with a doubt of {} ms; `cargo xtask demo --icount` measures with one clock",
             timeline::ms(figures.uncertainty_ns)
         ),
     }
