@@ -165,6 +165,8 @@ fn root_file_system(
     unikernels: BTreeMap<String, Vec<u8>>,
 ) -> Result<Tree> {
     let mut tree = Tree::default();
+    // The root itself: the kernel's own is one that anybody may write to.
+    tree.directory(".");
     for directory in ["dev", "proc", "root", "run", "sys", "tmp", "var/log"] {
         tree.directory(directory);
     }
