@@ -46,6 +46,7 @@ mod error;
 mod event;
 mod notify;
 mod ops;
+mod pace;
 mod path;
 mod perms;
 mod quota;
@@ -59,7 +60,7 @@ mod tree;
 mod watch;
 mod wire;
 
-pub use connection::ConnId;
+pub use connection::{ConnId, ConnKind};
 pub use domain::DriverRequest;
 pub use error::{Broken, Error, Quota};
 pub use event::Event;

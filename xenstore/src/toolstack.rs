@@ -88,8 +88,7 @@ impl Store {
                 return Err(Error::Malformed("commit: the root cannot be removed"));
             }
         }
-        self.stamp += 1;
-        let stamp = self.stamp;
+        let stamp = self.next_stamp(DomId::DOM0);
         let mut touched = Touched::default();
         for (change, path) in batch.iter().zip(&paths) {
             let text = path.as_str();
@@ -149,6 +148,7 @@ impl Store {
             return;
         }
         self.expel(domid);
+        self.paces.forget(domid);
         if self.domains.release(domid) {
             self.fire_special(RELEASE_DOMAIN, domid);
         }
@@ -205,8 +205,7 @@ impl Store {
         if account.nodes == 0 && account.named == 0 {
             return;
         }
-        self.stamp += 1;
-        let stamp = self.stamp;
+        let stamp = self.next_stamp(DomId::DOM0);
         let picked = self.tree.pick(|node| {
             if node.perms.owner() == domid {
                 Pick::Whole

@@ -17,8 +17,24 @@ use crate::account::{Account, Accounts};
 use crate::path::{ancestor, names};
 use crate::perms::{Access, Perms};
 
-/// A number that grows with each change of the store.
+/// Tells one change of the store from another and, in its low 16 bits, who made it. The rest grows with
+/// each change.
 pub(crate) type Stamp = u64;
+
+/// The change with this number, made by `domid`.
+pub(crate) fn stamp(number: u64, domid: DomId) -> Stamp {
+    number << 16 | u64::from(domid.0)
+}
+
+/// Who made a change.
+pub(crate) fn author(stamp: Stamp) -> DomId {
+    DomId(stamp as u16)
+}
+
+/// The number of a change.
+pub(crate) fn number(stamp: Stamp) -> u64 {
+    stamp >> 16
+}
 
 /// A node and, through it, all below it.
 #[derive(Clone)]
@@ -47,6 +63,14 @@ impl Node {
 
     pub fn child(&self, name: &str) -> Option<&Arc<Node>> {
         self.position(name).ok().map(|at| &self.children[at])
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn children(&self) -> &[Arc<Node>] {
+        &self.children
     }
 
     /// The children's names, sorted.
@@ -104,9 +128,15 @@ impl Tree {
         self.accounts.of(domid)
     }
 
-    #[cfg(test)]
-    pub fn accounts(&self) -> &Accounts {
-        &self.accounts
+    /// Whether the books agree with what is there.
+    pub fn is_consistent(&self) -> bool {
+        let mut accounts = Accounts::default();
+        walk(&self.root, |node| accounts.add(&node.name, &node.value, &node.perms));
+        accounts == *self.accounts
+    }
+
+    pub fn root(&self) -> &Arc<Node> {
+        &self.root
     }
 
     pub fn node_count(&self) -> usize {
