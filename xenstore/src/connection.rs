@@ -191,8 +191,8 @@ impl Connection {
 
     /// Bytes held for this client besides the nodes that it owns.
     pub fn held(&self) -> usize {
-        let transactions = self.transactions.values().flatten().map(|transaction| transaction.bytes);
-        self.watch_bytes + transactions.sum::<usize>()
+        let transactions = self.transactions.values().flatten();
+        transactions.fold(self.watch_bytes, |sum, transaction| sum.saturating_add(transaction.bytes))
     }
 }
 

@@ -51,6 +51,7 @@ mod path;
 mod perms;
 mod quota;
 mod requests;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,7 @@ pub use event::Event;
 pub use path::PathError;
 pub use perms::{Access, Perm, Perms};
 pub use quota::Limits;
+pub use state::ImportError;
 pub use store::{Store, WatchSpec};
 pub use toolstack::Change;
 pub use watch::Subscription;

@@ -58,11 +58,11 @@ impl Paces {
         let burst = limits.conflict_burst.max(1);
         let pace = self.guest(domid);
         let before = pace.debt;
-        pace.debt = (before + 1).min(burst + 1);
+        pace.debt = before.saturating_add(1).min(burst.saturating_add(1));
         if before == 0 {
             self.indebted.push_back(domid);
         }
-        if before < burst && before + 1 >= burst {
+        if before < burst && before >= burst - 1 {
             self.paused.push_back(domid);
         }
         self.next_point.get_or_insert(self.now + limits.conflict_interval);

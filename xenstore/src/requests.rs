@@ -248,12 +248,12 @@ impl Store {
             return 0;
         }
         let held = self.connections.get(from.conn).map_or(0, |connection| connection.held());
-        held + self.tree.account(from.caller.domid).bytes
+        held.saturating_add(self.tree.account(from.caller.domid).bytes)
     }
 
     /// Refuses if too many bytes would be held for a guest.
     fn demand(&self, from: Asker, more: usize) -> Result<(), Error> {
-        if self.used(from) + more > self.limits_of(from).memory {
+        if self.used(from).saturating_add(more) > self.limits_of(from).memory {
             return Err(Error::Quota(Quota::Memory));
         }
         Ok(())

@@ -103,6 +103,16 @@ impl Store {
         }
     }
 
+    /// The limits that hold for guests that have none of their own.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Changes these limits. Whoever has more already keeps it, and gets no more.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// All clients: who they are, and how they are connected.
     pub fn connections(&self) -> impl Iterator<Item = (ConnId, DomId, ConnKind)> {
         self.connections.by_id.iter().map(|(id, connection)| (*id, connection.domid, connection.kind))

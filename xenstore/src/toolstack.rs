@@ -179,6 +179,11 @@ impl Store {
         Ok(subscription)
     }
 
+    /// The [watches](Store::watch) of the process itself, with what they watch.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (Subscription, &str)> {
+        self.subscriptions.iter().map(|(subscription, path)| (*subscription, path.as_str()))
+    }
+
     /// Ends a [`watch`](Store::watch).
     pub fn unwatch(&mut self, subscription: Subscription) {
         if let Some(path) = self.subscriptions.remove(&subscription) {
@@ -207,9 +212,11 @@ impl Store {
         }
         let stamp = self.next_stamp(DomId::DOM0);
         let picked = self.tree.pick(|node| {
-            if node.perms.owner() == domid {
+            let owned = node.perms.owner() == domid;
+            // The root stays, and what is below it is looked at.
+            if owned && !node.name().is_empty() {
                 Pick::Whole
-            } else if node.perms.names(domid) {
+            } else if owned || node.perms.names(domid) {
                 Pick::Node
             } else {
                 Pick::No
@@ -220,7 +227,7 @@ impl Store {
                 continue;
             };
             let before = node.perms.clone();
-            if pick == Pick::Node || text == "/" {
+            if pick == Pick::Node {
                 self.tree.set(&text, None, Some(before.without(domid)), None, stamp);
             } else {
                 let removed = self.tree.remove(&text, stamp);

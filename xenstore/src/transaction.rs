@@ -94,7 +94,7 @@ impl Transaction {
         let touch = match self.touched.get_mut(path) {
             Some(touch) => touch,
             None => {
-                self.bytes += path.len();
+                self.bytes = self.bytes.saturating_add(path.len());
                 self.touched.entry(path.clone()).or_default()
             }
         };
@@ -109,7 +109,7 @@ impl Transaction {
 
     /// Remembers that the client has changed the view at `path`; `bytes` is the size of what it wrote.
     pub fn changed(&mut self, path: &Path, kind: Kind, bytes: usize) {
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
         let known = self.changes.get(path).copied();
         self.changes.insert(path.clone(), known.map_or(kind, |known| known.max(kind)));
         if kind > Kind::Parent && known.is_none_or(|known| known == Kind::Parent) {

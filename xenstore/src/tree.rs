@@ -57,6 +57,18 @@ impl Node {
         Node { name, value, perms, children: Vec::new(), changed: stamp, listed: stamp }
     }
 
+    /// A node as it was. The children are sorted by name.
+    pub fn restored(
+        name: &str,
+        value: &[u8],
+        perms: Perms,
+        children: Vec<Arc<Node>>,
+        changed: Stamp,
+        listed: Stamp,
+    ) -> Node {
+        Node { name: name.into(), value: value.into(), perms, children, changed, listed }
+    }
+
     fn position(&self, name: &str) -> Result<usize, usize> {
         self.children.binary_search_by(|child| (*child.name).cmp(name))
     }
@@ -119,6 +131,13 @@ impl Tree {
         Tree { root: Arc::new(root), accounts: Arc::new(accounts) }
     }
 
+    /// The tree below a root, with its books made anew.
+    pub fn restored(root: Arc<Node>) -> Tree {
+        let mut accounts = Accounts::default();
+        walk(&root, |node| accounts.add(&node.name, &node.value, &node.perms));
+        Tree { root, accounts: Arc::new(accounts) }
+    }
+
     /// Whether nothing at all differs. Only meaningful while both are held.
     pub fn is(&self, other: &Tree) -> bool {
         Arc::ptr_eq(&self.root, &other.root)
@@ -130,9 +149,7 @@ impl Tree {
 
     /// Whether the books agree with what is there.
     pub fn is_consistent(&self) -> bool {
-        let mut accounts = Accounts::default();
-        walk(&self.root, |node| accounts.add(&node.name, &node.value, &node.perms));
-        accounts == *self.accounts
+        Tree::restored(self.root.clone()).accounts == self.accounts
     }
 
     pub fn root(&self) -> &Arc<Node> {

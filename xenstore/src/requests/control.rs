@@ -60,7 +60,7 @@ impl Store {
             watches += connection.watches().len();
             transactions += connection.transactions.len();
             outstanding += connection.outbox.outstanding();
-            memory += connection.held();
+            memory = connection.held().saturating_add(memory);
         }
         let mut text = format!("Domain {domid}:\n");
         let table = [
