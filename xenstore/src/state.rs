@@ -22,7 +22,9 @@
 //! still share after an import: that is how a transaction tells what has changed.
 
 mod format;
+mod journal;
 mod read;
 mod write;
 
 pub use format::ImportError;
+pub(crate) use journal::Call;
