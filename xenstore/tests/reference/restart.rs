@@ -95,9 +95,10 @@ fn small() -> Store {
         transactions: 3,
         outstanding: 4,
         memory: 8000,
-        output: 2000,
-        socket_output: 3000,
-        write_burst: 20,
+        output: 200,
+        socket_output: 250,
+        write_burst: 4,
+        writes_per_second: 20,
         transaction_age: Duration::from_millis(300),
         ..Limits::default()
     };
