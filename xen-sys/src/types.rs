@@ -49,6 +49,8 @@ impl DomId {
     pub const SELF: DomId = DomId(0x7FF0);
     /// "No domain", `DOMID_INVALID`.
     pub const INVALID: DomId = DomId(0x7FF4);
+    /// "Any domain", `DOMID_ANY`; in a XenStore node's permissions, whoever has no entry before it.
+    pub const ANY: DomId = DomId(0x7FF5);
     /// The first number that names no ordinary domain, `DOMID_FIRST_RESERVED`.
     pub const FIRST_RESERVED: DomId = DomId(0x7FF0);
 }

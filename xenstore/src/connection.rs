@@ -1,12 +1,13 @@
 //! Connections: what has come in, what waits to go out, and what a client holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use xen_sys::DomId;
 use xen_sys::io::xs_wire::{XENSTORE_PAYLOAD_MAX, XsdSockmsg, XsdSockmsgType};
 
 use crate::path::Path;
+use crate::quota::Limits;
 use crate::transaction::Transaction;
 use crate::watch::Watch;
 use crate::wire::Inbox;
@@ -21,6 +22,15 @@ impl fmt::Display for ConnId {
     }
 }
 
+/// How a client is connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnKind {
+    /// Through the ring page of a domain.
+    Ring,
+    /// Through a socket: a tool of the control domain, with its privilege.
+    Socket,
+}
+
 /// Bytes on their way to a client.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -28,7 +38,9 @@ pub(crate) struct Outbox {
     /// Where the first byte stands that is not consumed yet.
     start: usize,
     /// Bytes consumed in the connection's life, up to `start`.
-    consumed: u64,
+    pub consumed: u64,
+    /// Where in the stream each reply ends that is not consumed yet.
+    replies: VecDeque<u64>,
 }
 
 impl Outbox {
@@ -44,6 +56,9 @@ impl Outbox {
         let n = n.min(self.len());
         self.start += n;
         self.consumed += n as u64;
+        while self.replies.front().is_some_and(|end| *end <= self.consumed) {
+            self.replies.pop_front();
+        }
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
@@ -61,7 +76,26 @@ impl Outbox {
         let header = XsdSockmsg { kind: kind as u32, req_id, tx_id, len };
         self.bytes.extend_from_slice(&header.to_bytes());
         parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        if kind != XsdSockmsgType::WatchEvent {
+            self.replies.push_back(self.consumed + self.len() as u64);
+        }
         at
+    }
+
+    /// Replies of which at least a part waits.
+    pub fn outstanding(&self) -> usize {
+        self.replies.len()
+    }
+
+    /// Where in the stream each reply ends that is not consumed yet.
+    pub fn reply_ends(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.replies.iter().copied()
+    }
+
+    /// As it was, out of what [`pending`](Outbox::pending), `consumed` and
+    /// [`reply_ends`](Outbox::reply_ends) have told.
+    pub fn restored(bytes: Vec<u8>, consumed: u64, replies: VecDeque<u64>) -> Outbox {
+        Outbox { bytes, start: 0, consumed, replies }
     }
 
     /// Whether the message that starts at `at` is not yet on its way, and has this payload.
@@ -88,23 +122,31 @@ impl Outbox {
 /// One client.
 pub(crate) struct Connection {
     pub domid: DomId,
+    pub kind: ConnKind,
     pub inbox: Inbox,
+    /// Bytes that have come in, in all.
+    pub received: u64,
     pub outbox: Outbox,
-    pub transactions: BTreeMap<u32, Transaction>,
-    next_transaction: u32,
+    /// Open ones; `None` is one that was given up for its age, which its client does not know yet.
+    pub transactions: BTreeMap<u32, Option<Transaction>>,
+    pub next_transaction: u32,
     watches: Vec<(Path, Box<[u8]>)>,
     watch_bytes: usize,
     /// Some watch is owed an event.
     pub owes_events: bool,
     /// It stands in the list of those that have output.
-    announced: bool,
+    pub announced: bool,
+    /// It was not listened to, and is again; that has not been told.
+    pub resumed: bool,
 }
 
 impl Connection {
-    fn new(domid: DomId) -> Connection {
+    pub fn new(domid: DomId, kind: ConnKind) -> Connection {
         Connection {
             domid,
+            kind,
             inbox: Inbox::default(),
+            received: 0,
             outbox: Outbox::default(),
             transactions: BTreeMap::new(),
             next_transaction: 1,
@@ -112,6 +154,7 @@ impl Connection {
             watch_bytes: 0,
             owes_events: false,
             announced: false,
+            resumed: false,
         }
     }
 
@@ -120,7 +163,7 @@ impl Connection {
             let id = self.next_transaction;
             self.next_transaction = id.wrapping_add(1);
             if id != 0 && !self.transactions.contains_key(&id) {
-                self.transactions.insert(id, transaction);
+                self.transactions.insert(id, Some(transaction));
                 return id;
             }
         }
@@ -151,8 +194,8 @@ impl Connection {
 
     /// Bytes held for this client besides the nodes that it owns.
     pub fn held(&self) -> usize {
-        let transactions = self.transactions.values().map(|transaction| transaction.bytes);
-        self.watch_bytes + transactions.sum::<usize>()
+        let transactions = self.transactions.values().flatten();
+        transactions.fold(self.watch_bytes, |sum, transaction| sum.saturating_add(transaction.bytes))
     }
 }
 
@@ -164,15 +207,15 @@ pub(crate) fn watch_size(path: &Path, token: &[u8]) -> usize {
 /// All clients.
 #[derive(Default)]
 pub(crate) struct Connections {
-    by_id: BTreeMap<ConnId, Connection>,
-    last: u64,
-    announced: Vec<ConnId>,
+    pub by_id: BTreeMap<ConnId, Connection>,
+    pub last: u64,
+    pub announced: Vec<ConnId>,
 }
 
 impl Connections {
-    pub fn add(&mut self, domid: DomId) -> ConnId {
+    pub fn add(&mut self, domid: DomId, kind: ConnKind) -> ConnId {
         self.last += 1;
-        self.by_id.insert(ConnId(self.last), Connection::new(domid));
+        self.by_id.insert(ConnId(self.last), Connection::new(domid, kind));
         ConnId(self.last)
     }
 
@@ -196,13 +239,19 @@ impl Connections {
         }
     }
 
-    /// Queues a watch event, unless the very same one is still waiting. A guest that does not read
-    /// gets, from `limit` waiting bytes on, one event for all that it missed.
-    pub fn event(&mut self, id: ConnId, watch: &mut Watch, path: &str, limit: usize) {
+    /// Queues a watch event, unless the very same one is still waiting. A guest or a tool that does not
+    /// read gets, from a number of waiting bytes on, one event per watch for all that it missed.
+    pub fn event(&mut self, id: ConnId, watch: &mut Watch, path: &str, limits: &Limits) {
         let Some(connection) = self.by_id.get_mut(&id) else {
             return;
         };
-        if connection.domid != DomId::DOM0 && connection.outbox.len() >= limit {
+        let limit = match connection.kind {
+            ConnKind::Socket => limits.socket_output,
+            // The control domain's kernel always reads, and learns of devices by the events' paths.
+            ConnKind::Ring if connection.domid == DomId::DOM0 => usize::MAX,
+            ConnKind::Ring => limits.output,
+        };
+        if connection.outbox.len() >= limit {
             watch.owed = true;
             connection.owes_events = true;
             return;
@@ -222,13 +271,21 @@ impl Connections {
         announce(&mut self.announced, id, connection);
     }
 
-    /// The clients that have got output since the last call.
+    /// A client that was not listened to is again.
+    pub fn resume(&mut self, id: ConnId) {
+        if let Some(connection) = self.by_id.get_mut(&id) {
+            connection.resumed = true;
+            announce(&mut self.announced, id, connection);
+        }
+    }
+
+    /// The clients that have got output since the last call, or are listened to again.
     pub fn take_announced(&mut self) -> Vec<ConnId> {
         let mut announced = std::mem::take(&mut self.announced);
         announced.retain(|id| match self.by_id.get_mut(id) {
             Some(connection) => {
                 connection.announced = false;
-                connection.outbox.len() > 0
+                std::mem::take(&mut connection.resumed) || connection.outbox.len() > 0
             }
             None => false,
         });

@@ -47,6 +47,15 @@ pub enum Error {
     /// Somebody else changed, since the transaction's start, what it read or wrote. Try again.
     #[error("the transaction conflicts with a later change; start it again")]
     Conflict,
+    /// The transaction was open for so long that the server gave it up.
+    #[error("the transaction was open for too long; start it again")]
+    TooOld,
+    /// A setting that can only be made before the domain is introduced.
+    #[error("domain {0} is introduced already")]
+    Introduced(DomId),
+    /// The store's own books are wrong (CONTROL `check`).
+    #[error("the store is damaged")]
+    Damaged,
     /// The reply does not fit into a message; of a directory, ask for parts.
     #[error("the reply is longer than {XENSTORE_PAYLOAD_MAX} bytes")]
     ReplyTooLong,
@@ -98,8 +107,9 @@ impl Error {
             Error::Denied => XsdError::Eacces,
             Error::OwnerChange => XsdError::Eperm,
             Error::WatchExists => XsdError::Eexist,
-            Error::Nested => XsdError::Ebusy,
-            Error::Conflict => XsdError::Eagain,
+            Error::Nested | Error::Introduced(_) => XsdError::Ebusy,
+            Error::Damaged => XsdError::Eio,
+            Error::Conflict | Error::TooOld => XsdError::Eagain,
             Error::ReplyTooLong | Error::Quota(Quota::Watches) => XsdError::E2big,
             Error::Unsupported(_) => XsdError::Enosys,
             Error::Quota(

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::event::{Effect, Event};
 use crate::path::{Named, Path};
 use crate::perms::Caller;
+use crate::quota::Limits;
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::watch::{Owner, Watch, Watches};
@@ -68,7 +69,7 @@ impl Store {
     /// before it learns by looking now.
     pub(crate) fn fire_first(&mut self, conn: ConnId, path: &Path, token: &[u8]) {
         if let Some(watch) = self.watches.find(path, Owner::Conn(conn), token) {
-            self.connections.event(conn, watch, path.as_str(), self.limits.output);
+            self.connections.event(conn, watch, path.as_str(), &self.limits);
         }
     }
 
@@ -83,7 +84,7 @@ impl Store {
                 && watch.owed
             {
                 watch.owed = false;
-                self.connections.event(conn, watch, path.as_str(), self.limits.output);
+                self.connections.event(conn, watch, path.as_str(), &self.limits);
             }
         }
     }
@@ -93,7 +94,7 @@ impl Store {
             connections: &mut self.connections,
             domains: &self.domains,
             events: &mut self.events,
-            limit: self.limits.output,
+            limits: &self.limits,
         };
         (&mut self.watches, &self.tree, audience)
     }
@@ -104,7 +105,7 @@ struct Audience<'s> {
     connections: &'s mut Connections,
     domains: &'s Domains,
     events: &'s mut Vec<Event>,
-    limit: usize,
+    limits: &'s Limits,
 }
 
 impl Audience<'_> {
@@ -123,7 +124,7 @@ impl Audience<'_> {
                     return;
                 };
                 if may_know(&self.domains.caller(connection.domid)) {
-                    self.connections.event(conn, watch, path, self.limit);
+                    self.connections.event(conn, watch, path, self.limits);
                 }
             }
         }

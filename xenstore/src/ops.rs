@@ -12,7 +12,7 @@ use crate::event::Effect;
 use crate::path::{Path, ancestor};
 use crate::perms::{Access, Caller, Perms};
 use crate::quota::Limits;
-use crate::transaction::{Kind, Needs, Transaction};
+use crate::transaction::{Kind, Needs, TOUCH, Transaction};
 use crate::tree::{Found, Node, Stamp, Tree};
 
 /// Bytes that each node of a path that is to be created takes, roughly.
@@ -37,6 +37,7 @@ pub(crate) struct Op<'s> {
 impl Op<'_> {
     /// The node at `path`, for a caller that relies on what `needs` says and may read it.
     pub fn read(&mut self, path: &Path, needs: Needs) -> Result<&Arc<Node>, Error> {
+        self.note_access(path)?;
         self.note(path, needs)?;
         match self.tree().find(path.as_str()) {
             Found::Node(node) if self.access(node).reads() => Ok(node),
@@ -51,6 +52,7 @@ impl Op<'_> {
         if !self.caller.privileged() && size > self.limits.node_size {
             return Err(Error::Quota(Quota::NodeSize));
         }
+        self.note_access(path)?;
         let before = match self.tree().find(path.as_str()) {
             Found::Node(node) => {
                 if !self.access(node).writes() {
@@ -79,11 +81,14 @@ impl Op<'_> {
         let creator = self.caller.creator();
         let stamp = self.stamp;
         self.tree_mut().write(path.as_str(), value.unwrap_or_default(), creator, stamp);
-        Ok(self.done(path, Kind::Content, size + NEW_NODE, before, None))
+        // A new node's name is held besides the path that the transaction remembers.
+        let name = if before.is_none() { path.len() } else { 0 };
+        Ok(self.done(path, Kind::Content, size + name + NEW_NODE, before, None))
     }
 
     /// Removes a node with all below it. That there is none is no error if its parent is there.
     pub fn remove(&mut self, path: &Path) -> Result<Option<Effect>, Error> {
+        self.note_access(path)?;
         let before = match self.tree().find(path.as_str()) {
             Found::Node(node) if !self.access(node).writes() => return Err(Error::Denied),
             Found::Node(_) if path.as_str() == "/" => {
@@ -112,6 +117,7 @@ impl Op<'_> {
 
     /// Sets permissions, which only the owner may.
     pub fn set_perms(&mut self, path: &Path, perms: Perms) -> Result<Option<Effect>, Error> {
+        self.note_access(path)?;
         let before = match self.tree().find(path.as_str()) {
             Found::Node(node) if !self.caller.owns(&node.perms) => return Err(Error::Denied),
             Found::Node(node) => node.perms.clone(),
@@ -165,11 +171,32 @@ impl Op<'_> {
             if !transaction.may_touch(path, self.limits.transaction_nodes) {
                 return Err(Error::Quota(Quota::TransactionNodes));
             }
-            if self.used + path.len() > self.limits.memory {
+            if self.used.saturating_add(path.len() + TOUCH) > self.limits.memory {
                 return Err(Error::Quota(Quota::Memory));
             }
         }
         transaction.note(path, needs);
+        Ok(())
+    }
+
+    /// What a guest is answered relies on the permissions of the node or, if there is none, of the
+    /// nearest above. What the transaction itself has made is accounted for already.
+    fn note_access(&mut self, path: &Path) -> Result<(), Error> {
+        if self.caller.privileged() || self.live() {
+            return Ok(());
+        }
+        let levels = match self.tree().find(path.as_str()) {
+            Found::Node(_) => 0,
+            Found::Missing { levels, .. } => levels,
+        };
+        let decides = Path::trusted(ancestor(path.as_str(), levels));
+        if matches!(&self.scope, Scope::In(transaction) if !transaction.made(&decides)) {
+            self.note(&decides, Needs::Content)?;
+        }
+        if levels > 0 {
+            let missing = Path::trusted(ancestor(path.as_str(), levels - 1));
+            self.note(&missing, Needs::Content)?;
+        }
         Ok(())
     }
 
@@ -184,7 +211,7 @@ impl Op<'_> {
             let parent = Path::trusted(ancestor(path.as_str(), level));
             self.note(&parent, Needs::SameParent)?;
             if let Scope::In(transaction) = &mut self.scope {
-                transaction.changed(&parent, Kind::Parent, 0);
+                transaction.changed(&parent, Kind::Parent, NEW_NODE);
             }
         }
         let nearest = Path::trusted(ancestor(path.as_str(), levels));
@@ -206,7 +233,7 @@ impl Op<'_> {
 
     /// Refuses if too many bytes would be held for the caller.
     fn demand(&self, more: usize) -> Result<(), Error> {
-        if !self.caller.privileged() && more > 0 && self.used + more > self.limits.memory {
+        if !self.caller.privileged() && more > 0 && self.used.saturating_add(more) > self.limits.memory {
             return Err(Error::Quota(Quota::Memory));
         }
         Ok(())

@@ -119,6 +119,15 @@ pub(crate) fn home(domid: DomId) -> String {
     format!("/local/domain/{domid}")
 }
 
+/// The part of a path that is below some domain's home, or all of it if it is not.
+pub(crate) fn below_home(path: &str) -> &str {
+    let rest = path.strip_prefix("/local/domain/").and_then(|rest| rest.split_once('/'));
+    match rest {
+        Some((domid, rest)) if domid.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        _ => path,
+    }
+}
+
 /// The names along an absolute path, from the root's child down; none for the root.
 pub(crate) fn names(path: &str) -> Names<'_> {
     Names(path.get(1..).unwrap_or(""))
@@ -227,6 +236,10 @@ mod tests {
 
     #[test]
     fn paths_are_taken_apart() {
+        assert_eq!(below_home("/local/domain/17/data/x"), "data/x");
+        for path in ["/local/domain/17", "/local/domain/x/y", "/vm/local/domain/1/x", "/"] {
+            assert_eq!(below_home(path), path);
+        }
         assert_eq!(names("/").count(), 0);
         assert_eq!(names("/a/b").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(ancestor("/a/b/c", 0), "/a/b/c");

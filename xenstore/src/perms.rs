@@ -39,7 +39,7 @@ impl Access {
         (self.reads() || !wanted.reads()) && (self.writes() || !wanted.writes())
     }
 
-    const fn letter(self) -> char {
+    pub(crate) const fn letter(self) -> char {
         match self {
             Access::None => 'n',
             Access::Read => 'r',
@@ -48,7 +48,7 @@ impl Access {
         }
     }
 
-    const fn from_letter(letter: u8) -> Option<Access> {
+    pub(crate) const fn from_letter(letter: u8) -> Option<Access> {
         Some(match letter {
             b'n' => Access::None,
             b'r' => Access::Read,
@@ -121,12 +121,25 @@ impl Perms {
         Perms([owner].into_iter().chain(others).collect())
     }
 
+    /// Whether some entry is for [any domain](DomId::ANY).
+    pub(crate) fn name_any(&self) -> bool {
+        self.names(DomId::ANY)
+    }
+
+    /// From entries that are known to be good; `None` if there is none.
+    pub(crate) fn from_entries(entries: Vec<Perm>) -> Option<Perms> {
+        (!entries.is_empty()).then(|| Perms(entries.into()))
+    }
+
     /// Reads the entries as they stand on the wire, `r5`; `None` if one is malformed or there is none.
+    /// [Any domain](DomId::ANY) may be named, but owns nothing.
     pub(crate) fn from_wire<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Option<Perms> {
         let mut perms = Vec::new();
         for entry in entries {
             let (&letter, number) = entry.split_first()?;
-            perms.push(Perm { access: Access::from_letter(letter)?, domid: wire::domid(number)? });
+            let any = || wire::number(number).filter(|n| !perms.is_empty() && *n == u32::from(DomId::ANY.0));
+            let domid = wire::domid(number).or_else(|| any().map(|_| DomId::ANY))?;
+            perms.push(Perm { access: Access::from_letter(letter)?, domid });
         }
         (!perms.is_empty()).then(|| Perms(perms.into()))
     }
@@ -171,7 +184,7 @@ impl Caller {
         if self.owns(perms) {
             return Access::Both;
         }
-        let own = perms.0[1..].iter().find(|perm| self.is(perm.domid));
+        let own = perms.0[1..].iter().find(|perm| self.is(perm.domid) || perm.domid == DomId::ANY);
         own.unwrap_or(&perms.0[0]).access
     }
 
@@ -226,6 +239,15 @@ mod tests {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
         assert_eq!(parse(&["n0", "b12"]).unwrap().to_wire(), b"n0\0b12\0");
+        assert_eq!(parse(&["n32757"]), None, "nobody in particular owns nothing");
+    }
+
+    #[test]
+    fn any_domain_is_whoever_has_no_entry_before() {
+        let perms = parse(&["n5", "n6", "r32757", "b7"]).unwrap();
+        assert_eq!(perms.to_wire(), b"n5\0n6\0r32757\0b7\0");
+        let access = [5, 6, 7, 8].map(|domid| caller(domid).access(&perms));
+        assert_eq!(access, [Access::Both, Access::None, Access::Read, Access::Read]);
     }
 
     #[test]

@@ -1,21 +1,39 @@
 //! Requests off the wire: taking payloads apart, answering.
+//!
+//! | type | where | who |
+//! |---|---|---|
+//! | READ, WRITE, MKDIR, RM, DIRECTORY, DIRECTORY_PART, GET_PERMS, SET_PERMS | here, on `ops.rs` | all |
+//! | WATCH, UNWATCH, RESET_WATCHES | `requests/watches.rs` | all |
+//! | TRANSACTION_START, TRANSACTION_END | `requests/transactions.rs` | all |
+//! | GET_DOMAIN_PATH | `requests/domains.rs` | all |
+//! | INTRODUCE, RELEASE, RESUME, SET_TARGET, IS_DOMAIN_INTRODUCED | `requests/domains.rs` | dom0 |
+//! | GET_FEATURE | `requests/settings.rs` | all, of another domain dom0 |
+//! | SET_FEATURE, GET_QUOTA, SET_QUOTA | `requests/settings.rs` | dom0 |
+//! | CONTROL | `requests/control.rs` | dom0 |
+//! | WATCH_EVENT, ERROR, 20 (RESTRICT, which is gone), any other | refused: `ENOSYS` | |
 
 use std::sync::Arc;
 
-use xen_sys::io::xs_wire::{XENSTORE_PAYLOAD_MAX, XsdSockmsg, XsdSockmsgType as Type};
+use xen_sys::io::xs_wire::{
+    XENSTORE_PAYLOAD_MAX, XENSTORE_SERVER_FEATURE_DOMID_ANY, XsdSockmsg, XsdSockmsgType as Type,
+};
 
 use self::domains::get_domain_path;
 use crate::connection::ConnId;
 use crate::error::{Error, Quota};
 use crate::event::Effect;
 use crate::ops::{Op, Scope};
-use crate::path::{Named, Path, PathError};
+use crate::path::{Named, Path, PathError, below_home};
 use crate::perms::{Caller, Perms};
+use crate::quota::Limits;
 use crate::store::Store;
 use crate::transaction::Needs;
+use crate::tree::number;
 use crate::wire;
 
+mod control;
 mod domains;
+mod settings;
 mod transactions;
 mod watches;
 
@@ -72,6 +90,9 @@ impl Store {
                 | Type::IsDomainIntroduced
                 | Type::Resume
                 | Type::SetTarget
+                | Type::SetFeature
+                | Type::GetQuota
+                | Type::SetQuota
         );
         if for_control_domain && !from.caller.privileged() {
             return Err(Error::Denied);
@@ -87,17 +108,17 @@ impl Store {
                 let value = &payload[path.len() + 1..];
                 let path = self.path(path, from.caller)?;
                 let effect = self.op(from)?.write(&path, Some(value))?;
-                Ok(self.changed(effect))
+                Ok(self.changed(from, effect))
             }
             Type::Mkdir => {
                 let path = self.path(wire::one_string(payload, "MKDIR")?, from.caller)?;
                 let effect = self.op(from)?.write(&path, None)?;
-                Ok(self.changed(effect))
+                Ok(self.changed(from, effect))
             }
             Type::Rm => {
                 let path = self.path(wire::one_string(payload, "RM")?, from.caller)?;
                 let effect = self.op(from)?.remove(&path)?;
-                Ok(self.changed(effect))
+                Ok(self.changed(from, effect))
             }
             Type::Directory => {
                 let path = self.path(wire::one_string(payload, "DIRECTORY")?, from.caller)?;
@@ -120,7 +141,11 @@ impl Store {
             Type::SetTarget => self.set_target_request(payload),
             Type::GetDomainPath => get_domain_path(payload),
             Type::IsDomainIntroduced => self.is_domain_introduced(payload),
-            Type::Control => Err(Error::UnknownControl),
+            Type::Control => self.control(payload),
+            Type::GetFeature => self.get_feature(from, payload),
+            Type::SetFeature => self.set_feature(payload),
+            Type::GetQuota => self.get_quota(payload),
+            Type::SetQuota => self.set_quota(payload),
             Type::WatchEvent | Type::Error => Err(Error::Unsupported(kind as u32)),
         }
     }
@@ -131,7 +156,7 @@ impl Store {
         let path = self.path(path, from.caller)?;
         let mut op = self.op(from)?;
         let node = op.read(&path, Needs::Children)?;
-        let mut reply = format!("{}\0", node.changed.max(node.listed)).into_bytes();
+        let mut reply = format!("{}\0", number(node.changed.max(node.listed))).into_bytes();
         // Whole names as long as they fit, and one empty name after the last of all.
         let mut at = 0;
         for name in node.child_names() {
@@ -169,6 +194,10 @@ impl Store {
         let mut strings = wire::strings(payload);
         let text = strings.next().ok_or(Error::Malformed("SET_PERMS"))?;
         let perms = Perms::from_wire(strings).ok_or(Error::Malformed("SET_PERMS's permissions"))?;
+        let may_name_any = self.domains.features(from.caller.domid) & XENSTORE_SERVER_FEATURE_DOMID_ANY != 0;
+        if perms.name_any() && !may_name_any {
+            return Err(Error::Malformed("SET_PERMS: no entry for any domain is allowed here"));
+        }
         if let Some(special) = self.domains.special_perms(text) {
             if !from.caller.owns(special) {
                 return Err(Error::Denied);
@@ -181,7 +210,7 @@ impl Store {
         }
         let path = self.path(text, from.caller)?;
         let effect = self.op(from)?.set_perms(&path, perms)?;
-        Ok(self.changed(effect))
+        Ok(self.changed(from, effect))
     }
 
     fn path(&self, text: &[u8], caller: Caller) -> Result<Path, Error> {
@@ -198,24 +227,31 @@ impl Store {
     }
 
     fn not_too_long(&self, named: Named, caller: Caller) -> Result<Named, PathError> {
-        if !caller.privileged() && named.path.len() > self.limits.path {
-            return Err(PathError::TooLong(self.limits.path));
+        let limit = self.domains.limits(caller.domid, &self.limits).path;
+        if !caller.privileged() && below_home(named.path.as_str()).len() > limit {
+            return Err(PathError::TooLong(limit));
         }
         Ok(named)
     }
 
     fn op(&mut self, from: Asker) -> Result<Op<'_>, Error> {
-        self.stamp += 1;
+        let stamp = self.next_stamp(from.caller.domid);
         let used = self.used(from);
+        let limits = self.domains.limits(from.caller.domid, &self.limits);
         let scope = match from.tx_id {
             0 => Scope::Live(&mut self.tree),
             id => {
                 let connection = self.connections.get_mut(from.conn);
                 let open = connection.and_then(|connection| connection.transactions.get_mut(&id));
-                Scope::In(open.ok_or(Error::NoTransaction(id))?)
+                Scope::In(open.ok_or(Error::NoTransaction(id))?.as_mut().ok_or(Error::TooOld)?)
             }
         };
-        Ok(Op { scope, caller: from.caller, limits: &self.limits, stamp: self.stamp, used })
+        Ok(Op { scope, caller: from.caller, limits, stamp, used })
+    }
+
+    /// The limits that hold for a client.
+    fn limits_of(&self, from: Asker) -> &Limits {
+        self.domains.limits(from.caller.domid, &self.limits)
     }
 
     /// Bytes held for a guest.
@@ -224,19 +260,27 @@ impl Store {
             return 0;
         }
         let held = self.connections.get(from.conn).map_or(0, |connection| connection.held());
-        held + self.tree.account(from.caller.domid).bytes
+        held.saturating_add(self.tree.account(from.caller.domid).bytes)
     }
 
     /// Refuses if too many bytes would be held for a guest.
     fn demand(&self, from: Asker, more: usize) -> Result<(), Error> {
-        if self.used(from) + more > self.limits.memory {
+        if self.used(from).saturating_add(more) > self.limits_of(from).memory {
             return Err(Error::Quota(Quota::Memory));
         }
         Ok(())
     }
 
-    fn changed(&mut self, effect: Option<Effect>) -> Reply {
+    /// A change of the live tree counts for a guest's pace.
+    fn count_write(&mut self, from: Asker) {
+        if !from.caller.privileged() {
+            self.paces.wrote(from.caller.domid, &self.limits);
+        }
+    }
+
+    fn changed(&mut self, from: Asker, effect: Option<Effect>) -> Reply {
         if let Some(effect) = effect {
+            self.count_write(from);
             self.fire(&effect);
         }
         Reply::Done
@@ -244,6 +288,11 @@ impl Store {
 }
 
 impl Reply {
+    /// A text and its final nul.
+    fn text(text: impl Into<String>) -> Reply {
+        Reply::Bytes((text.into() + "\0").into_bytes())
+    }
+
     fn as_bytes(&self) -> &[u8] {
         match self {
             Reply::Done | Reply::Watching(..) => b"OK\0",

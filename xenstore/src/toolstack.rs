@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::event::{Effect, Event};
 use crate::path::Path;
 use crate::perms::Perms;
+use crate::state::Call;
 use crate::store::Store;
 use crate::tree::{Node, Pick};
 use crate::watch::{Owner, Subscription, Watch};
@@ -80,6 +81,7 @@ impl Store {
     /// # Errors
     /// A path is malformed, or the root is to be removed.
     pub fn commit(&mut self, batch: &[Change]) -> Result<(), Error> {
+        self.note(&Call::Commit(batch));
         let mut paths = Vec::with_capacity(batch.len());
         for change in batch {
             let text = change.path().as_bytes();
@@ -88,8 +90,7 @@ impl Store {
                 return Err(Error::Malformed("commit: the root cannot be removed"));
             }
         }
-        self.stamp += 1;
-        let stamp = self.stamp;
+        let stamp = self.next_stamp(DomId::DOM0);
         let mut touched = Touched::default();
         for (change, path) in batch.iter().zip(&paths) {
             let text = path.as_str();
@@ -128,6 +129,7 @@ impl Store {
 
     /// Starts to serve a domain: fires `@introduceDomain`, unless it was introduced already.
     pub fn introduce(&mut self, domid: DomId) {
+        self.note(&Call::Introduce(domid));
         if self.domains.introduce(domid) {
             self.fire_special(INTRODUCE_DOMAIN, domid);
         }
@@ -136,6 +138,7 @@ impl Store {
     /// Tells that a domain has shut down or crashed, and still exists: fires `@releaseDomain`, once
     /// until it is resumed or introduced again.
     pub fn stopped(&mut self, domid: DomId) {
+        self.note(&Call::Stopped(domid));
         if self.domains.stop(domid) {
             self.fire_special(RELEASE_DOMAIN, domid);
         }
@@ -145,10 +148,12 @@ impl Store {
     /// all below them, and every right given to it (its number may be used again), then fires
     /// `@releaseDomain`. Its connections are left to [`disconnect`](Store::disconnect).
     pub fn release(&mut self, domid: DomId) {
+        self.note(&Call::Release(domid));
         if domid == DomId::DOM0 {
             return;
         }
         self.expel(domid);
+        self.paces.forget(domid);
         if self.domains.release(domid) {
             self.fire_special(RELEASE_DOMAIN, domid);
         }
@@ -165,6 +170,7 @@ impl Store {
     /// # Errors
     /// The path is malformed.
     pub fn watch(&mut self, path: &str) -> Result<Subscription, Error> {
+        self.note(&Call::Watch(path));
         let checked = match path.as_bytes() {
             text @ [b'@', ..] => Path::to_watch(text, DomId::DOM0).map(|named| named.path),
             text => Path::absolute(text),
@@ -179,8 +185,14 @@ impl Store {
         Ok(subscription)
     }
 
+    /// The [watches](Store::watch) of the process itself, with what they watch.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (Subscription, &str)> {
+        self.subscriptions.iter().map(|(subscription, path)| (*subscription, path.as_str()))
+    }
+
     /// Ends a [`watch`](Store::watch).
     pub fn unwatch(&mut self, subscription: Subscription) {
+        self.note(&Call::Unwatch(subscription));
         if let Some(path) = self.subscriptions.remove(&subscription) {
             self.watches.remove(&path, Owner::Local(subscription), &[]);
             self.events.retain(|event| event.subscription != subscription);
@@ -190,6 +202,9 @@ impl Store {
     /// What has happened for any [`watch`](Store::watch) since the last call, in order. They are kept
     /// until they are taken, so take them after every call.
     pub fn take_events(&mut self) -> Vec<Event> {
+        if !self.events.is_empty() {
+            self.note(&Call::TakeEvents);
+        }
         std::mem::take(&mut self.events)
     }
 
@@ -205,12 +220,13 @@ impl Store {
         if account.nodes == 0 && account.named == 0 {
             return;
         }
-        self.stamp += 1;
-        let stamp = self.stamp;
+        let stamp = self.next_stamp(DomId::DOM0);
         let picked = self.tree.pick(|node| {
-            if node.perms.owner() == domid {
+            let owned = node.perms.owner() == domid;
+            // The root stays, and what is below it is looked at.
+            if owned && !node.name().is_empty() {
                 Pick::Whole
-            } else if node.perms.names(domid) {
+            } else if owned || node.perms.names(domid) {
                 Pick::Node
             } else {
                 Pick::No
@@ -221,7 +237,7 @@ impl Store {
                 continue;
             };
             let before = node.perms.clone();
-            if pick == Pick::Node || text == "/" {
+            if pick == Pick::Node {
                 self.tree.set(&text, None, Some(before.without(domid)), None, stamp);
             } else {
                 let removed = self.tree.remove(&text, stamp);

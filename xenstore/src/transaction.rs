@@ -8,10 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use xen_sys::DomId;
 
 use crate::event::Effect;
 use crate::path::Path;
-use crate::tree::{Stamp, Tree};
+use crate::tree::{Found, Node, Stamp, Tree, author};
+
+/// Bytes that a transaction takes for each path that it remembers, besides the path, roughly.
+pub(crate) const TOUCH: usize = 64;
 
 /// What the transaction relies on, at one path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,29 +45,31 @@ pub(crate) enum Kind {
     Subtree,
 }
 
-#[derive(Default)]
-struct Touch {
-    same_parent: bool,
-    content: bool,
-    children: bool,
-    subtree: bool,
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Touch {
+    pub same_parent: bool,
+    pub content: bool,
+    pub children: bool,
+    pub subtree: bool,
 }
 
 /// An open transaction.
 pub(crate) struct Transaction {
-    base: Tree,
+    pub base: Tree,
     pub view: Tree,
-    touched: BTreeMap<Path, Touch>,
-    changes: BTreeMap<Path, Kind>,
+    pub touched: BTreeMap<Path, Touch>,
+    pub changes: BTreeMap<Path, Kind>,
     /// The changed paths in the order in which they were first changed: that of the events.
-    order: Vec<Path>,
+    pub order: Vec<Path>,
     /// Bytes that this transaction may keep alive beyond the live tree.
     pub bytes: usize,
+    /// The store's time at its start.
+    pub started: Duration,
 }
 
 impl Transaction {
     /// Starts from a snapshot. `pinned`: bytes of it that count as the client's.
-    pub fn new(base: Tree, pinned: usize) -> Transaction {
+    pub fn new(base: Tree, pinned: usize, started: Duration) -> Transaction {
         let view = base.clone();
         Transaction {
             base,
@@ -70,6 +78,7 @@ impl Transaction {
             changes: BTreeMap::new(),
             order: Vec::new(),
             bytes: pinned,
+            started,
         }
     }
 
@@ -88,7 +97,7 @@ impl Transaction {
         let touch = match self.touched.get_mut(path) {
             Some(touch) => touch,
             None => {
-                self.bytes += path.len();
+                self.bytes = self.bytes.saturating_add(path.len() + TOUCH);
                 self.touched.entry(path.clone()).or_default()
             }
         };
@@ -103,7 +112,7 @@ impl Transaction {
 
     /// Remembers that the client has changed the view at `path`; `bytes` is the size of what it wrote.
     pub fn changed(&mut self, path: &Path, kind: Kind, bytes: usize) {
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
         let known = self.changes.get(path).copied();
         self.changes.insert(path.clone(), known.map_or(kind, |known| known.max(kind)));
         if kind > Kind::Parent && known.is_none_or(|known| known == Kind::Parent) {
@@ -111,13 +120,16 @@ impl Transaction {
         }
     }
 
-    /// What the live tree becomes by committing this; `None` if there is a conflict.
-    pub fn merged_into(&self, live: &Tree, stamp: Stamp) -> Option<Tree> {
+    /// What the live tree becomes by committing this; or, if there is a conflict, who has made the
+    /// change that conflicts.
+    pub fn merged_into(&self, live: &Tree, stamp: Stamp) -> Result<Tree, DomId> {
         if live.is(&self.base) {
-            return Some(self.view.clone());
+            return Ok(self.view.clone());
         }
-        if self.touched.iter().any(|(path, touch)| self.conflicts(live, path.as_str(), touch)) {
-            return None;
+        if let Some(change) =
+            self.touched.iter().find_map(|(path, touch)| self.conflict(live, path.as_str(), touch))
+        {
+            return Err(author(change));
         }
         let mut merged = live.clone();
         // Whole subtrees first: what was written inside of one later on is in it already.
@@ -136,7 +148,7 @@ impl Transaction {
                 None => drop(merged.remove(path.as_str(), stamp)),
             }
         }
-        Some(merged)
+        Ok(merged)
     }
 
     /// What was changed, in order.
@@ -152,20 +164,42 @@ impl Transaction {
         })
     }
 
-    fn conflicts(&self, live: &Tree, path: &str, touch: &Touch) -> bool {
+    /// The stamp of a change that conflicts with what was touched.
+    fn conflict(&self, live: &Tree, path: &str, touch: &Touch) -> Option<Stamp> {
         match (self.base.get(path), live.get(path)) {
-            (None, None) => false,
+            (None, None) => None,
             (None, Some(now)) => {
                 let ours = || self.view.get(path).map(|node| &node.perms);
                 let other_parent = touch.same_parent && ours().is_some_and(|ours| *ours != now.perms);
-                touch.content || touch.children || touch.subtree || other_parent
+                let relied = touch.content || touch.children || touch.subtree || other_parent;
+                relied.then_some(now.changed)
             }
-            (Some(_), None) => true,
+            // Its parent, or the nearest that is left above, was the last to lose a child.
+            (Some(_), None) => Some(match live.find(path) {
+                Found::Missing { nearest: node, .. } | Found::Node(node) => node.listed,
+            }),
             (Some(then), Some(now)) => {
-                (touch.content && then.changed != now.changed)
-                    || (touch.children && then.listed != now.listed)
-                    || (touch.subtree && !Arc::ptr_eq(then, now))
+                let content = (touch.content && then.changed != now.changed).then_some(now.changed);
+                let children = (touch.children && then.listed != now.listed).then_some(now.listed);
+                let subtree = || touch.subtree.then(|| newest_change(then, now)).flatten();
+                content.or(children).or_else(subtree)
             }
         }
     }
+}
+
+/// The newest change of what was `then` and is `now`; `None` if they are the same.
+fn newest_change(then: &Arc<Node>, now: &Arc<Node>) -> Option<Stamp> {
+    let mut newest = None;
+    let mut pending = vec![(Some(then), now)];
+    while let Some((then, now)) = pending.pop() {
+        if then.is_some_and(|then| Arc::ptr_eq(then, now)) {
+            continue;
+        }
+        newest = newest.max(Some(now.changed.max(now.listed)));
+        for child in now.children() {
+            pending.push((then.and_then(|then| then.child(child.name())), child));
+        }
+    }
+    newest
 }

@@ -17,8 +17,24 @@ use crate::account::{Account, Accounts};
 use crate::path::{ancestor, names};
 use crate::perms::{Access, Perms};
 
-/// A number that grows with each change of the store.
+/// Tells one change of the store from another and, in its low 16 bits, who made it. The rest grows with
+/// each change.
 pub(crate) type Stamp = u64;
+
+/// The change with this number, made by `domid`.
+pub(crate) fn stamp(number: u64, domid: DomId) -> Stamp {
+    number << 16 | u64::from(domid.0)
+}
+
+/// Who made a change.
+pub(crate) fn author(stamp: Stamp) -> DomId {
+    DomId(stamp as u16)
+}
+
+/// The number of a change.
+pub(crate) fn number(stamp: Stamp) -> u64 {
+    stamp >> 16
+}
 
 /// A node and, through it, all below it.
 #[derive(Clone)]
@@ -41,12 +57,32 @@ impl Node {
         Node { name, value, perms, children: Vec::new(), changed: stamp, listed: stamp }
     }
 
+    /// A node as it was. The children are sorted by name.
+    pub fn restored(
+        name: &str,
+        value: &[u8],
+        perms: Perms,
+        children: Vec<Arc<Node>>,
+        changed: Stamp,
+        listed: Stamp,
+    ) -> Node {
+        Node { name: name.into(), value: value.into(), perms, children, changed, listed }
+    }
+
     fn position(&self, name: &str) -> Result<usize, usize> {
         self.children.binary_search_by(|child| (*child.name).cmp(name))
     }
 
     pub fn child(&self, name: &str) -> Option<&Arc<Node>> {
         self.position(name).ok().map(|at| &self.children[at])
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn children(&self) -> &[Arc<Node>] {
+        &self.children
     }
 
     /// The children's names, sorted.
@@ -95,6 +131,13 @@ impl Tree {
         Tree { root: Arc::new(root), accounts: Arc::new(accounts) }
     }
 
+    /// The tree below a root, with its books made anew.
+    pub fn restored(root: Arc<Node>) -> Tree {
+        let mut accounts = Accounts::default();
+        walk(&root, |node| accounts.add(&node.name, &node.value, &node.perms));
+        Tree { root, accounts: Arc::new(accounts) }
+    }
+
     /// Whether nothing at all differs. Only meaningful while both are held.
     pub fn is(&self, other: &Tree) -> bool {
         Arc::ptr_eq(&self.root, &other.root)
@@ -104,9 +147,13 @@ impl Tree {
         self.accounts.of(domid)
     }
 
-    #[cfg(test)]
-    pub fn accounts(&self) -> &Accounts {
-        &self.accounts
+    /// Whether the books agree with what is there.
+    pub fn is_consistent(&self) -> bool {
+        Tree::restored(self.root.clone()).accounts == self.accounts
+    }
+
+    pub fn root(&self) -> &Arc<Node> {
+        &self.root
     }
 
     pub fn node_count(&self) -> usize {

@@ -85,6 +85,11 @@ impl Watches {
         watches.iter().find(|watch| watch.owner == owner && *watch.token == *token)
     }
 
+    /// All watches, by path, and those on one path in the order in which they fire.
+    pub fn all(&self) -> impl Iterator<Item = &Watch> {
+        self.by_path.values().flatten()
+    }
+
     pub fn add(&mut self, watch: Watch) {
         self.count += 1;
         self.by_hash[Hash::of(watch.path.as_str()).slot()] += 1;

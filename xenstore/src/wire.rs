@@ -67,6 +67,11 @@ impl Inbox {
                 .is_some_and(|header| self.bytes.len() - self.start >= XsdSockmsg::SIZE + header.len as usize)
     }
 
+    /// All that waits.
+    pub fn pending(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.start

@@ -11,11 +11,12 @@ mod ring;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use xen_sys::DomId;
 use xen_sys::io::xs_wire::{XENSTORE_ERROR_PROTO, XENSTORE_ERROR_RINGIDX, XENSTORE_RING_SIZE};
-use xenstore::{Change, ConnId, Error, Limits, Store, Subscription};
+use xenstore::{Change, ConnId, DriverRequest, Error, Limits, Store, Subscription};
 
 use crate::xen::{Port, SharedPages};
 pub use kernel_watches::KernelWatches;
@@ -27,6 +28,8 @@ pub struct SharedStore(Arc<Mutex<State>>);
 
 struct State {
     store: Store,
+    /// What the store's time counts from.
+    started: Instant,
     connections: HashMap<ConnId, Arc<Notify>>,
     keys: HashMap<Subscription, Arc<Notify>>,
 }
@@ -42,7 +45,12 @@ struct Connection {
 impl SharedStore {
     /// An empty store.
     pub fn new(limits: Limits) -> Self {
-        let state = State { store: Store::new(limits), connections: HashMap::new(), keys: HashMap::new() };
+        let state = State {
+            store: Store::new(limits),
+            started: Instant::now(),
+            connections: HashMap::new(),
+            keys: HashMap::new(),
+        };
         SharedStore(Arc::new(Mutex::new(state)))
     }
 
@@ -54,6 +62,8 @@ impl SharedStore {
     /// Does something with the store, then wakes whoever got something to send.
     pub fn with<R>(&self, act: impl FnOnce(&mut Store) -> R) -> R {
         let mut state = self.state();
+        let now = state.started.elapsed();
+        state.store.advance(now);
         let result = act(&mut state.store);
         for id in state.store.connections_with_output() {
             if let Some(waker) = state.connections.get(&id) {
@@ -61,8 +71,11 @@ impl SharedStore {
             }
         }
         for request in state.store.take_requests() {
-            // Domains come from the builder alone; a tool in dom0 that brings one of its own is told so here.
-            tracing::warn!(?request, "XenStore: a domain made by somebody else is not served");
+            match request {
+                DriverRequest::Print { text } => tracing::info!(text, "XenStore"),
+                // Domains come from the builder alone; a tool in dom0 that brings its own is told so here.
+                _ => tracing::warn!(?request, "XenStore: a domain made by somebody else is not served"),
+            }
         }
         for event in state.store.take_events() {
             if let Some(waker) = state.keys.get(&event.subscription) {
@@ -87,6 +100,13 @@ impl SharedStore {
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.state().connections.len()
+    }
+
+    /// How long from now a connection that is not listened to has to be looked at again.
+    fn resumes(&self, id: ConnId) -> Option<Duration> {
+        let state = self.state();
+        let deadline = state.store.deadline().filter(|_| !state.store.wants_input(id))?;
+        Some(deadline.saturating_sub(state.started.elapsed()))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -193,9 +213,12 @@ pub async fn serve_ring(
             // A guest that never stops asking gets its turn among the others, no more.
             tokio::task::yield_now().await;
         } else {
+            // A guest that has gone too fast is listened to again in a while, of which nobody else tells.
+            let resumes = store.resumes(connection.id);
             tokio::select! {
                 () = port.wait() => {}
                 () = connection.output.notified() => {}
+                () = tokio::time::sleep(resumes.unwrap_or_default()), if resumes.is_some() => {}
             }
         }
     }

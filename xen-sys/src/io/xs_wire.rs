@@ -24,6 +24,9 @@ pub const XENSTORE_SERVER_FEATURE_RECONNECTION: u32 = 1 << 0;
 pub const XENSTORE_SERVER_FEATURE_ERROR: u32 = 1 << 1;
 /// Server feature: WATCH takes a third parameter that limits its depth (`xenstore-ring.txt`, bit 2).
 pub const XENSTORE_SERVER_FEATURE_WATCHDEPTH: u32 = 1 << 2;
+/// Server feature: `DOMID_ANY` may stand in a node's permissions (Xen 4.22,
+/// `XENSTORE_SERVER_FEATURE_DOMID_ANY`).
+pub const XENSTORE_SERVER_FEATURE_DOMID_ANY: u32 = 1 << 3;
 
 /// `connection` field: the steady state.
 pub const XENSTORE_CONNECTED: u32 = 0;
@@ -67,10 +70,14 @@ pub enum XsdSockmsgType {
     // 20 was XS_RESTRICT, which is gone.
     ResetWatches = 21,
     DirectoryPart = 22,
+    GetFeature = 23,
+    SetFeature = 24,
+    GetQuota = 25,
+    SetQuota = 26,
 }
 
 impl XsdSockmsgType {
-    /// The type with this number; `None` for numbers that Xen 4.17 does not know.
+    /// The type with this number; `None` for numbers that Xen 4.22 does not know (4.17 ends at 22).
     pub const fn from_wire(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::Control,
@@ -95,6 +102,10 @@ impl XsdSockmsgType {
             19 => Self::SetTarget,
             21 => Self::ResetWatches,
             22 => Self::DirectoryPart,
+            23 => Self::GetFeature,
+            24 => Self::SetFeature,
+            25 => Self::GetQuota,
+            26 => Self::SetQuota,
             _ => return None,
         })
     }
@@ -260,7 +271,7 @@ mod tests {
             }
         }
         assert_eq!(XsdSockmsgType::from_wire(20), None);
-        assert_eq!(XsdSockmsgType::from_wire(23), None);
+        assert_eq!(XsdSockmsgType::from_wire(27), None);
         assert_eq!(XsdSockmsgType::from_wire(0xffff), None);
     }
 

@@ -1,5 +1,7 @@
 //! TRANSACTION_START, TRANSACTION_END.
 
+use xen_sys::DomId;
+
 use super::{Asker, Reply};
 use crate::error::{Error, Quota};
 use crate::event::Effect;
@@ -16,16 +18,18 @@ impl Store {
         }
         let mut pinned = 0;
         if !from.caller.privileged() {
-            if connection.transactions.len() >= self.limits.transactions {
+            if connection.transactions.len() >= self.limits_of(from).transactions {
                 return Err(Error::Quota(Quota::Transactions));
             }
             // The snapshot may come to be the only holder of all that the guest has now.
             pinned = self.tree.account(from.caller.domid).bytes;
             self.demand(from, pinned)?;
         }
-        let transaction = Transaction::new(self.tree.clone(), pinned);
+        let now = self.paces.now;
+        let transaction = Transaction::new(self.tree.clone(), pinned, now);
         let connection = self.connections.get_mut(from.conn).ok_or(Error::Denied)?;
         let id = connection.add_transaction(transaction);
+        self.oldest_transaction.get_or_insert(now);
         Ok(Reply::Bytes(format!("{id}\0").into_bytes()))
     }
 
@@ -41,18 +45,27 @@ impl Store {
         if !commit {
             return Ok(Reply::Done);
         }
-        self.stamp += 1;
-        let merged = transaction.merged_into(&self.tree, self.stamp).ok_or(Error::Conflict)?;
+        let transaction = transaction.ok_or(Error::TooOld)?;
+        let stamp = self.next_stamp(from.caller.domid);
+        let merged = transaction.merged_into(&self.tree, stamp).map_err(|culprit| {
+            if culprit != DomId::DOM0 && culprit != from.caller.domid {
+                self.paces.spoiled(culprit, &self.limits);
+            }
+            Error::Conflict
+        })?;
         if let Some(domid) = from.caller.creator() {
             let nodes = merged.account(domid).nodes;
-            if nodes > self.limits.nodes && nodes > self.tree.account(domid).nodes {
+            if nodes > self.limits_of(from).nodes && nodes > self.tree.account(domid).nodes {
                 return Err(Error::Quota(Quota::Nodes));
             }
         }
         let effects: Vec<Effect> = transaction.effects().collect();
         self.tree = merged;
         drop(transaction);
-        effects.iter().for_each(|effect| self.fire(effect));
+        for effect in &effects {
+            self.count_write(from);
+            self.fire(effect);
+        }
         Ok(Reply::Done)
     }
 }

@@ -1,5 +1,7 @@
 //! WATCH, UNWATCH, RESET_WATCHES.
 
+use xen_sys::io::xs_wire::XENSTORE_SERVER_FEATURE_WATCHDEPTH;
+
 use super::{Asker, Reply};
 use crate::connection::watch_size;
 use crate::error::{Error, Quota};
@@ -14,7 +16,8 @@ impl Store {
             (Some(text), Some(token), depth, None) => (text, token, depth),
             _ => return Err(Error::Malformed("WATCH")),
         };
-        let depth = match depth.map(wire::number) {
+        let may_limit = self.domains.features(from.caller.domid) & XENSTORE_SERVER_FEATURE_WATCHDEPTH != 0;
+        let depth = match depth.filter(|_| may_limit).map(wire::number) {
             None => None,
             Some(Some(depth)) => Some(depth),
             Some(None) => return Err(Error::Malformed("WATCH's depth")),
@@ -25,7 +28,7 @@ impl Store {
         }
         if !from.caller.privileged() {
             let connection = self.connections.get(from.conn).ok_or(Error::NoWatch)?;
-            if connection.watches().len() >= self.limits.watches {
+            if connection.watches().len() >= self.limits_of(from).watches {
                 return Err(Error::Quota(Quota::Watches));
             }
             self.demand(from, watch_size(&named.path, token))?;

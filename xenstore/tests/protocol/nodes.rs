@@ -91,7 +91,7 @@ fn bad_paths_and_payloads_are_refused() {
         (Type::Introduce, b"32752\x001\x001\0"),
         (Type::Release, b"0\0"),
         (Type::GetDomainPath, b"x\0"),
-        (Type::Control, b"help\0"),
+        (Type::Control, b"no-such\0"),
     ];
     for (kind, payload) in table {
         let shown = String::from_utf8_lossy(payload);
