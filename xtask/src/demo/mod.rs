@@ -90,7 +90,7 @@ pub fn config(token: &str) -> String {
     let [a, b, c, d] = SERVICE_ADDRESS;
     format!(
         "[node]\nname = \"node\"\ndomain = \"jitsu.test\"\nuplink = \"eth0\"\naddress = \"10.0.2.15/24\"\n\
-         gateway = \"10.0.2.2\"\n\n[[service]]\nname = \"{SERVICE}\"\naddress = \"{a}.{b}.{c}.{d}\"\n\
+         gateway = \"10.0.2.2\"\nntp = []\n\n[[service]]\nname = \"{SERVICE}\"\naddress = \"{a}.{b}.{c}.{d}\"\n\
          kernel = \"www\"\nmemory = 4\ncmdline = \"token={token}\"\n"
     )
 }
@@ -98,7 +98,7 @@ pub fn config(token: &str) -> String {
 /// What is on a card, in place of [`config`]: addresses by DHCP, as on the card that it replaces.
 fn config_on_card(token: &str) -> String {
     format!(
-        "[node]\nname = \"node\"\ndomain = \"jitsu.test\"\naddress = \"dhcp\"\n\n[[service]]\nname = \"{SERVICE}\"\n\
+        "[node]\nname = \"node\"\ndomain = \"jitsu.test\"\naddress = \"dhcp\"\nntp = []\n\n[[service]]\nname = \"{SERVICE}\"\n\
          address = \"dhcp\"\nkernel = \"www\"\nmemory = 4\ncmdline = \"token={token}\"\n"
     )
 }
