@@ -160,8 +160,8 @@ impl RunningNode {
         Status::fetch(self.http)
     }
 
-    /// Its status when dom0's kernel has removed the interfaces of the domains that are gone, or as it is when
-    /// the kernel does not. The kernel does so on its own time, and nothing outside the node can await it.
+    /// Its status when Xen and dom0's kernel have let go of the domains that are gone, or as it is when they do not.
+    /// They do so on their own time, and nothing outside the node can await it.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -169,8 +169,10 @@ impl RunningNode {
         let deadline = Instant::now() + SETTLING;
         loop {
             let status = self.status()?;
-            let guests = status.xen.domains.map(|domains| domains.saturating_sub(1));
-            if status.resources.vifs == guests || Instant::now() > deadline {
+            let guests = status.services.iter().filter(|service| service.domid.is_some()).count() as u64;
+            let domains = status.xen.domains.map(|domains| domains.saturating_sub(1));
+            let settled = [domains, status.resources.vifs].iter().all(|count| *count == Some(guests));
+            if settled || Instant::now() > deadline {
                 return Ok(status);
             }
             thread::sleep(LOOK_AGAIN);
