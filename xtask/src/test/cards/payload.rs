@@ -1,21 +1,27 @@
 //! What a card's boot script would have loaded, read back out of the card and started on QEMU's `virt` machine, with
 //! the card as its disk: the same Xen, kernel and initramfs, and all that the node finds on the card itself.
 
-use super::{Bench, LIMIT, Test, ensure_problem, ensure_serves};
+use super::{Bench, LIMIT, PATIENCE, Test, ensure_problem, ensure_serves};
 use crate::board::{self, Board};
 use crate::card::Edit;
-use crate::client::{NodeSpec, RunningNode};
+use crate::client::{Mark, NodeSpec, RunningNode};
 use crate::image::Image;
 use crate::paths;
 use crate::qemu::Start;
 use anyhow::{Context, Result, ensure};
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::path::Path;
 
 /// The tests, in order.
 pub const TESTS: [Test; 2] = [
     ("what it would boot, on another machine, serves what the card's jitsu.toml says", serves),
-    ("the same with a jitsu.toml that is none", nonsense),
+    ("the same with a jitsu.toml that is none, and a key for SSH", nonsense),
 ];
+
+/// The form of one is all that the server looks at until somebody logs in.
+const PUBLIC_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA somebody\r\n";
 
 fn serves(bench: &Bench<'_>) -> Result<()> {
     let card = bench.card(|card| {
@@ -31,15 +37,35 @@ fn serves(bench: &Bench<'_>) -> Result<()> {
     let on_card = status.card.context("/status has no card")?;
     ensure!(on_card.partition == partition(&card)?, "/status says {on_card:?}");
     ensure!(on_card.boot.state == "mounted", "/status says {on_card:?}");
+    let servers = node.shell("pidof dropbear || true")?;
+    ensure!(servers.trim().is_empty(), "an SSH server runs, and nobody put a key on the card");
     Ok(())
 }
 
 fn nonsense(bench: &Bench<'_>) -> Result<()> {
-    let card = bench.card(|card| card.write("jitsu.toml", b"[node]\nname = \"jitsu\"\n]]]\n"))?;
+    let card = bench.card(|card| {
+        card.write("authorized_keys", PUBLIC_KEY.as_bytes())?;
+        card.write("jitsu.toml", b"[node]\nname = \"jitsu\"\n]]]\n")
+    })?;
     let node = boot(bench, &card, "payload-nonsense")?;
     let page = node.summon("www")?.page.body;
     ensure!(page.contains("Hello from www"), "the page is another one:\n{page}");
-    ensure_problem(&node.status()?, "jitsu.toml", 3, "")
+    ensure_problem(&node.status()?, "jitsu.toml", 3, "")?;
+    ensure_ssh(&node)
+}
+
+/// Fails unless the SSH server greets whoever connects.
+fn ensure_ssh(node: &RunningNode) -> Result<()> {
+    // What it logs when it begins to listen.
+    let listens = |line: &str| line.contains("Not backgrounding");
+    node.await_line(Mark::START, "the SSH server to run", PATIENCE, listens)?;
+    let stream =
+        TcpStream::connect(node.reach(node.address(), 22)?).context("connecting to the SSH server")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut greeting = String::new();
+    BufReader::new(stream).read_line(&mut greeting).context("reading the SSH server's greeting")?;
+    ensure!(greeting.starts_with("SSH-2.0-dropbear"), "the SSH server greets with {greeting:?}");
+    Ok(())
 }
 
 fn boot(bench: &Bench<'_>, card: &Path, test: &str) -> Result<RunningNode> {
