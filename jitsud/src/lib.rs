@@ -4,17 +4,24 @@
 //! ([`config`], [`directory`], [`domain::devicetree`], [`domain::nodes`]); the others connect them to Xen,
 //! Linux and the network.
 
+pub mod addresses;
+pub mod afterwards;
+pub mod card;
+pub mod clock;
 pub mod config;
 pub mod console;
+pub mod dhcp;
 pub mod directory;
 pub mod dns;
 pub mod domain;
+pub mod led;
 mod listener;
 pub mod net;
 pub mod node;
 pub mod schema;
 pub mod status;
 pub mod store;
+pub mod summary;
 pub mod summoner;
 pub mod text;
 pub mod xen;

@@ -5,14 +5,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jitsud::config::{self, Unusable};
+use jitsud::addresses::{self, Addresses};
+use jitsud::card::{Card, Parameters};
+use jitsud::clock::Clock;
+use jitsud::config::{self, Draft, Loaded, Unusable};
 use jitsud::directory::Moment;
-use jitsud::net::Network;
-use jitsud::node::Core;
+use jitsud::led::{Led, Signal};
+use jitsud::net::{Interfaces, Network};
+use jitsud::node::{Core, Toolstack};
 use jitsud::schema::Boot;
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
-use jitsud::{dns, status};
+use jitsud::{afterwards, dns, status};
+use nix::unistd::sethostname;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,11 +27,14 @@ jitsud: summons unikernels when they are asked for
 
 Usage: jitsud [--config FILE]
 
-  --config FILE  the node and its services (default /etc/jitsu.toml)
+  --config FILE  the node and its services (default: jitsu.toml of the card, else /etc/jitsu.toml)
   --help         this text
 
 Runs in dom0 of Xen 4.17 to 4.21 on ARM and logs to standard error. SIGTERM ends all services.
 Example: jitsud --config /boot/jitsu.toml";
+
+/// The configuration of a node without a card, or whose card has none.
+const DEFAULT_CONFIGURATION: &str = "/etc/jitsu.toml";
 
 /// Requests that may wait to be looked at; more are told that the node is busy.
 const REQUESTS: usize = 512;
@@ -65,41 +73,63 @@ fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> Result<Option<PathBuf>, String> {
+/// The file that was named, if any; `None` when help was asked for.
+fn arguments() -> Result<Option<Option<PathBuf>>, String> {
     let mut arguments = std::env::args_os().skip(1);
-    let mut file = PathBuf::from("/etc/jitsu.toml");
+    let mut file = None;
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--help" | "-h") => return Ok(None),
-            Some("--config") => file = arguments.next().ok_or("--config needs a file")?.into(),
+            Some("--config") => file = Some(arguments.next().ok_or("--config needs a file")?.into()),
             _ => return Err(format!("{} is not known", argument.display())),
         }
     }
     Ok(Some(file))
 }
 
-async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let loaded = match config::load(&file) {
-        Ok(loaded) => loaded,
+    // First of all, since dom0's kernel waits for its XenStore.
+    let toolstack = Toolstack::connect()?;
+
+    let parameters = Parameters::of_this_boot();
+    let mut led = Led::new(parameters.led.as_deref());
+    led.show(Signal::Starting);
+    let card = Card::open(&parameters).await;
+    // A file that was named is used instead of the one on the card.
+    let folder = card.as_ref().and_then(Card::boot).filter(|_| file.is_none());
+    let shipped = file.unwrap_or_else(|| DEFAULT_CONFIGURATION.into());
+    let draft = match config::load(folder, &shipped) {
+        Ok(draft) => draft,
         Err(Unusable(problems)) => {
-            for problem in problems {
+            for problem in &problems {
                 tracing::error!("{problem}");
+            }
+            led.show(Signal::Failed);
+            if let Some(card) = &card {
+                card.settle().await;
+                card.report(&problems).await;
             }
             tracing::error!("nothing can run until the file is mended; then send SIGTERM to start anew");
             terminate.recv().await;
             return Err("the configuration cannot be used".into());
         }
     };
-    for problem in &loaded.problems {
-        tracing::warn!("{problem}");
-    }
+    let Some((network, addresses, loaded)) = (tokio::select! {
+        up = come_up(draft) => Some(up?),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    }) else {
+        return Ok(());
+    };
 
-    let config = loaded.config.clone();
-    let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::default() };
-    let mut core = Core::start(loaded, boot)?;
-    let network = Network::set_up(&config.node).await?;
+    // From here on nothing waits.
+    let clock = Clock::default();
+    let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::of(&parameters) };
+    let mut core = Core::start(toolstack, loaded, boot, card.clone(), clock.clone())?;
+    let config = core.loaded().config.clone();
+    let problems = core.loaded().problems.clone();
     tokio::spawn(network.run(core.vif_reports()));
 
     let address = config.node.address;
@@ -107,20 +137,58 @@ async fn run(file: PathBuf, started: Moment) -> Result<(), Box<dyn std::error::E
     let tcp = TcpListener::bind((address, 53)).await?;
     let http = TcpListener::bind((address, 80)).await?;
     let (summoner, requests) = Summoner::new(REQUESTS);
+    let visible = summoner.clone();
     let shutdown = CancellationToken::new();
     let zone = Arc::new(dns::Zone::new(&config)?);
     let dns = tokio::spawn(dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()));
     let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
     core.dns_answers();
     tracing::info!(%address, domain = config.node.domain, services = config.services.len(), "ready");
+    led.show(Signal::Ready);
+    tokio::spawn({
+        let (clock, sources) = (clock.clone(), addresses.time_sources(&config.node));
+        async move { clock.keep(sources.servers, sources.resolvers).await }
+    });
+    tokio::spawn(afterwards::attend(card, clock, problems, visible));
 
     let stop = shutdown.clone();
     tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        let moved = async {
+            match addresses.keeper {
+                Some(keeper) => keeper.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            why = moved => tracing::warn!("{why}: the daemon ends all services and starts anew"),
+        }
         stop.cancel();
     });
     core.run(requests, shutdown).await;
     dns.await?;
     status.await?;
     Ok(())
+}
+
+/// The network, and everybody's address. With DHCP it takes as long as it takes, so that what is wrong with the file
+/// is told before.
+async fn come_up(mut draft: Draft) -> Result<(Network, Addresses, Loaded), Box<dyn std::error::Error>> {
+    let interfaces = Interfaces::find().await?;
+    draft.fit(&interfaces.list());
+    for problem in draft.problems() {
+        tracing::warn!("{problem}");
+    }
+    let told = draft.problems().to_vec();
+    if let Err(error) = sethostname(&draft.node.name) {
+        tracing::warn!(%error, "the host name cannot be set");
+    }
+    let mut network = Network::set_up(interfaces, &draft.node.bridge, draft.node.uplink.as_deref()).await?;
+    let addresses = addresses::obtain(&mut network, &draft).await?;
+    let loaded = draft.resolve(addresses.node, &addresses.given, addresses::PATIENCE);
+    for problem in loaded.problems.iter().filter(|problem| !told.contains(problem)) {
+        tracing::warn!("{problem}");
+    }
+    Ok((network, addresses, loaded))
 }

@@ -6,20 +6,29 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{InfoBridge, InfoData, LinkAttribute, LinkLayerType, LinkMessage, State};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{
+    InfoBridge, InfoData, InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, State,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
     new_multicast_connection,
 };
+use tokio::time::timeout;
 use xen_sys::DomId;
 
-use crate::config::Node;
+use crate::config::{Addressing, Interface, InterfaceKind, Mac};
 use crate::text::chain;
+
+/// After so long without a link, the cable is likely not in. Linux looks at links once a second, and Ethernet takes
+/// up to 3 s to agree on a speed.
+const CABLE: Duration = Duration::from_secs(4);
 
 /// A network step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,54 +48,174 @@ pub enum Error {
     /// There is nothing to connect the bridge to.
     #[error("no network interface named {0}: name an existing one as `uplink` in [node]; there are: {1}")]
     NoUplink(String, String),
+    /// The uplink has no Ethernet address.
+    #[error("network interface {0} has no Ethernet address: name another one as `uplink` in [node]")]
+    NoMac(String),
+}
+
+/// The node's interfaces as they are found.
+pub struct Interfaces {
+    handle: Handle,
+    links: Vec<LinkMessage>,
+    messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
+}
+
+impl Interfaces {
+    /// Looks for interfaces, and waits until one is there that may lead out: its driver may still be starting.
+    pub async fn find() -> Result<Self, Error> {
+        let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+        tokio::spawn(connection);
+        let mut messages = messages.map(|(message, _)| message).boxed();
+        loop {
+            // Messages about changes have been coming in since before this.
+            let links = links(&handle).await?;
+            if links.iter().any(|link| kind(link) == InterfaceKind::Ethernet) {
+                return Ok(Interfaces { handle, links, messages });
+            }
+            tracing::info!("no Ethernet interface: waiting for one");
+            if messages.next().await.is_none() {
+                return Err(closed());
+            }
+        }
+    }
+
+    /// What there is.
+    pub fn list(&self) -> Vec<Interface> {
+        let named = |link: &LinkMessage| Some(Interface { name: name(link)?.to_owned(), kind: kind(link) });
+        self.links.iter().filter_map(named).collect()
+    }
 }
 
 /// The bridge, and the guests' interfaces as they come.
 pub struct Network {
     handle: Handle,
     bridge: u32,
+    /// The bridge was there already, and may have addresses of an earlier daemon.
+    used: bool,
+    bridge_name: String,
+    uplink: String,
+    mac: Mac,
     messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
 }
 
 impl Network {
-    /// Creates the bridge (or takes an existing one over), moves the uplink into it, and gives it the
-    /// node's address. Doing it again changes nothing.
-    pub async fn set_up(node: &Node) -> Result<Self, Error> {
-        let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
-        tokio::spawn(connection);
-        let messages = messages.map(|(message, _)| message).boxed();
-
+    /// Creates the bridge (or takes an existing one over), moves the uplink into it and brings both up, without
+    /// an address. Doing it again changes nothing. `uplink` is the interface that leads out, if it matters which.
+    pub async fn set_up(
+        interfaces: Interfaces,
+        bridge_name: &str,
+        uplink: Option<&str>,
+    ) -> Result<Self, Error> {
+        let Interfaces { handle, links, messages } = interfaces;
         // Guests' interfaces are ports and nothing else: the node itself must not speak IPv6 on them.
         let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
 
-        let links = links(&handle).await?;
-        let uplink = choose_uplink(&links, node.uplink.as_deref(), &node.bridge)?;
-        let bridge = match links.iter().find(|link| name(link) == Some(&node.bridge)) {
+        let uplink = choose_uplink(&links, uplink)?;
+        let there = links.iter().find(|link| name(link) == Some(bridge_name));
+        let bridge = match there {
             Some(link) => link.header.index,
-            None => add_bridge(&handle, &node.bridge).await?,
+            None => add_bridge(&handle, bridge_name).await?,
         };
         let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge).up();
-        set(&handle, port, || format!("making the uplink a port of {}", node.bridge)).await?;
+        set(&handle, port, || format!("making the uplink a port of {bridge_name}")).await?;
         set(&handle, LinkUnspec::new_with_name("lo").up(), || "bringing up lo".into()).await?;
-        let step = |source| Error::Netlink {
-            step: format!("giving {}/{} to {}", node.address, node.prefix, node.bridge),
-            source,
-        };
-        let address = IpAddr::V4(node.address);
-        handle.address().add(bridge, address, node.prefix).replace().execute().await.map_err(step)?;
 
         // The bridge keeps the uplink's address on the link, whatever ports come and go.
-        let mut up = LinkUnspec::new_with_index(bridge).up();
-        if let Some(mac) = mac(uplink) {
-            up = up.address(mac.to_vec());
+        let mac = mac(uplink).ok_or_else(|| Error::NoMac(name(uplink).unwrap_or_default().to_owned()))?;
+        let up = LinkUnspec::new_with_index(bridge).up().address(mac.0.to_vec());
+        set(&handle, up, || format!("bringing up {bridge_name}")).await?;
+        Ok(Network {
+            handle,
+            bridge,
+            used: there.is_some(),
+            bridge_name: bridge_name.to_owned(),
+            uplink: name(uplink).unwrap_or_default().to_owned(),
+            mac,
+            messages,
+        })
+    }
+
+    /// The node's address on the link: its uplink's.
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// The name of the interface that leads out.
+    pub fn uplink(&self) -> &str {
+        &self.uplink
+    }
+
+    /// The bridge's name.
+    pub fn bridge(&self) -> &str {
+        &self.bridge_name
+    }
+
+    /// Waits until packets can leave through the bridge: until the uplink's cable is in, that is. With the cable in,
+    /// Linux may still take a second to notice.
+    pub async fn connected(&mut self) -> Result<(), Error> {
+        let uplink = self.uplink.clone();
+        let up = self.up();
+        tokio::pin!(up);
+        match timeout(CABLE, &mut up).await {
+            Ok(result) => result,
+            Err(_) => {
+                tracing::info!("no link on {uplink}: waiting for its cable");
+                up.await
+            }
         }
-        set(&handle, up, || format!("bringing up {}", node.bridge)).await?;
-        if let Some(gateway) = node.gateway {
+    }
+
+    async fn up(&mut self) -> Result<(), Error> {
+        let up = |link: &LinkMessage| link.attributes.contains(&LinkAttribute::OperState(State::Up));
+        // Messages about changes have been coming in since before this.
+        if links(&self.handle).await?.iter().any(|link| link.header.index == self.bridge && up(link)) {
+            return Ok(());
+        }
+        while let Some(message) = self.messages.next().await {
+            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload
+                && link.header.index == self.bridge
+                && up(&link)
+            {
+                return Ok(());
+            }
+        }
+        Err(closed())
+    }
+
+    /// Gives the bridge the node's address, and nothing but that, and the node its way out.
+    pub async fn assign(&self, addressing: &Addressing) -> Result<(), Error> {
+        let Addressing { address, prefix, gateway } = *addressing;
+        if self.used {
+            self.remove_addresses(addressing).await?;
+        }
+        let step = |source| Error::Netlink {
+            step: format!("giving {address}/{prefix} to {}", self.bridge_name),
+            source,
+        };
+        let new = self.handle.address().add(self.bridge, IpAddr::V4(address), prefix);
+        new.replace().execute().await.map_err(step)?;
+        if let Some(gateway) = gateway {
             let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
             let step = |source| Error::Netlink { step: format!("default route via {gateway}"), source };
-            handle.route().add(route).replace().execute().await.map_err(step)?;
+            self.handle.route().add(route).replace().execute().await.map_err(step)?;
         }
-        Ok(Network { handle, bridge, messages })
+        Ok(())
+    }
+
+    /// Takes the addresses of an earlier daemon from the bridge, but for this one.
+    async fn remove_addresses(&self, keep: &Addressing) -> Result<(), Error> {
+        let step =
+            |source| Error::Netlink { step: format!("clearing addresses of {}", self.bridge_name), source };
+        let listed = self.handle.address().get().set_link_index_filter(self.bridge).execute();
+        let addresses: Vec<AddressMessage> = listed.try_collect().await.map_err(step)?;
+        for old in addresses {
+            let kept = AddressAttribute::Address(IpAddr::V4(keep.address));
+            let is_kept = old.header.prefix_len == keep.prefix && old.attributes.contains(&kept);
+            if old.header.family == AddressFamily::Inet && !is_kept {
+                self.handle.address().del(old).execute().await.map_err(step)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes guests' interfaces ports of the bridge as the kernel announces them, and calls `forwards` with
@@ -155,17 +284,8 @@ async fn set(
     result.map_err(|source| Error::Netlink { step: step(), source })
 }
 
-fn choose_uplink<'a>(
-    links: &'a [LinkMessage],
-    wanted: Option<&str>,
-    bridge: &str,
-) -> Result<&'a LinkMessage, Error> {
-    let ethernet = || {
-        links.iter().filter(|link| {
-            link.header.link_layer_type == LinkLayerType::Ether
-                && name(link).is_some_and(|name| name != bridge && parse_vif(name).is_none())
-        })
-    };
+fn choose_uplink<'a>(links: &'a [LinkMessage], wanted: Option<&str>) -> Result<&'a LinkMessage, Error> {
+    let ethernet = || links.iter().filter(|link| kind(link) == InterfaceKind::Ethernet);
     let found = match wanted {
         Some(wanted) => ethernet().find(|link| name(link) == Some(wanted)),
         None => ethernet().min_by_key(|link| link.header.index),
@@ -176,6 +296,23 @@ fn choose_uplink<'a>(
     })
 }
 
+fn kind(link: &LinkMessage) -> InterfaceKind {
+    let is_bridge = link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+        _ => false,
+    });
+    let guests = name(link).is_none_or(|name| parse_vif(name).is_some());
+    match link.header.link_layer_type {
+        _ if is_bridge => InterfaceKind::Bridge,
+        LinkLayerType::Ether if !guests => InterfaceKind::Ethernet,
+        _ => InterfaceKind::Other,
+    }
+}
+
+fn closed() -> Error {
+    Error::Socket(io::ErrorKind::UnexpectedEof.into())
+}
+
 fn name(link: &LinkMessage) -> Option<&str> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.as_str()),
@@ -183,9 +320,9 @@ fn name(link: &LinkMessage) -> Option<&str> {
     })
 }
 
-fn mac(link: &LinkMessage) -> Option<&[u8]> {
+fn mac(link: &LinkMessage) -> Option<Mac> {
     link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Address(mac) => Some(mac.as_slice()),
+        LinkAttribute::Address(mac) => mac.as_slice().try_into().ok().map(Mac),
         _ => None,
     })
 }

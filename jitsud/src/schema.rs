@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::card::Parameters;
 use crate::config::{Config, Problem};
 use crate::directory::{Directory, Entry, Moment, Stage, State};
 
@@ -29,13 +30,17 @@ pub struct NodeStatus {
     pub node: NodeIdentity,
     /// How the node came up.
     pub boot: Boot,
+    /// The card that it was started from; `null` for a node without one.
+    pub card: Option<CardStatus>,
+    /// The wall clock.
+    pub clock: ClockStatus,
     /// The hypervisor.
     pub xen: Xen,
     /// What is in use; it must come back to the same figures when all services are off again.
     pub resources: Resources,
     /// The usable services, in the order of the configuration.
     pub services: Vec<ServiceStatus>,
-    /// What is wrong with the configuration.
+    /// What is wrong with the card and the configuration.
     pub problems: Vec<Problem>,
     /// The last changes of state, oldest first; at most 64.
     pub events: Vec<EventStatus>,
@@ -75,6 +80,77 @@ pub struct Boot {
     /// The same moment, in nanoseconds since Xen made dom0, which is before its kernel was entered; by the
     /// generic timer's virtual counter.
     pub dns_answering_since_dom0_ns: Option<u64>,
+    /// The board that the image was made for, as its boot script says.
+    pub board: Option<String>,
+    /// Which of the card's copies of the system runs: `a`, the first one, or `b`.
+    pub slot: Option<String>,
+    /// The files that kept other copies from being started; empty when the first one runs.
+    pub fallback: Vec<FallbackStatus>,
+}
+
+/// A file of a copy of the system that does not run because of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FallbackStatus {
+    /// Its path on the card's FAT partition, for example `a/kernel`.
+    pub file: String,
+    /// `missing` or `damaged`.
+    pub fault: String,
+}
+
+/// The card that the node was started from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CardStatus {
+    /// The FAT partition as the boot script named it, for example `6a697473-01`.
+    pub partition: String,
+    /// The disk's name in Linux, for example `mmcblk0`.
+    pub disk: Option<String>,
+    /// Its size.
+    pub disk_bytes: Option<u64>,
+    /// The FAT partition, read-only at `/boot`.
+    pub boot: PartitionStatus,
+    /// The data partition, at `/data`.
+    pub data: PartitionStatus,
+}
+
+/// One partition of the card.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    /// How it is.
+    pub state: PartitionState,
+    /// Its name in Linux, for example `mmcblk0p1`.
+    pub device: Option<String>,
+    /// Its size; the data partition's grows to that of the card.
+    pub bytes: Option<u64>,
+}
+
+/// How a partition is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartitionState {
+    /// It has not been looked at yet.
+    #[default]
+    Pending,
+    /// It is in use.
+    Mounted,
+    /// It is not there.
+    Missing,
+    /// It is there and cannot be used; `problems` says why.
+    Unusable,
+}
+
+/// The wall clock. All `null` until an NTP server has set it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// The server that it was last compared with.
+    pub server: Option<String>,
+    /// How far that server's clock was ahead, in microseconds; it has been put right since.
+    pub offset_us: Option<i64>,
+    /// How long question and answer were under way, in microseconds.
+    pub roundtrip_us: Option<u64>,
+    /// When it was last compared.
+    pub checked_ns: Option<u64>,
+    /// Its reading at `now_ns`, in seconds since 1970.
+    pub unix_s: Option<u64>,
 }
 
 /// The hypervisor's view.
@@ -182,10 +258,38 @@ pub struct Facts {
     pub versions: Versions,
     /// How the node came up.
     pub boot: Boot,
+    /// The card.
+    pub card: Option<CardStatus>,
+    /// The wall clock.
+    pub clock: ClockStatus,
     /// The hypervisor.
     pub xen: Xen,
     /// What is in use.
     pub resources: Resources,
+}
+
+impl Boot {
+    /// Notes what the boot script said.
+    pub fn of(parameters: &Parameters) -> Self {
+        let fallback = parameters.fallback.iter().map(|fallback| FallbackStatus {
+            file: fallback.file.clone(),
+            fault: fallback.fault.to_string(),
+        });
+        Boot {
+            board: parameters.board.clone(),
+            slot: parameters.slot.map(|slot| slot.to_string()),
+            fallback: fallback.collect(),
+            ..Boot::default()
+        }
+    }
+}
+
+impl CardStatus {
+    /// A card that has not been looked for yet; `partition` is its name.
+    pub fn new(partition: String) -> Self {
+        let (boot, data) = Default::default();
+        CardStatus { partition, disk: None, disk_bytes: None, boot, data }
+    }
 }
 
 impl NodeStatus {
@@ -215,6 +319,8 @@ impl NodeStatus {
                 versions: facts.versions,
             },
             boot: facts.boot,
+            card: facts.card,
+            clock: facts.clock,
             xen: facts.xen,
             resources: facts.resources,
             services: directory.entries().iter().map(ServiceStatus::new).collect(),
@@ -262,59 +368,4 @@ impl ServiceStatus {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::config::{self, HEAD_BYTES, KernelHead};
-    use crate::directory::{Incarnation, Input, Ticket};
-    use crate::summoner::ServiceId;
-
-    /// A node with one service, `www`, and one that is misconfigured.
-    fn node() -> config::Loaded {
-        let text = "[node]\nname = \"node\"\ndomain = \"jitsu.test\"\naddress = \"10.0.2.15/24\"\n\
-                    [[service]]\nname = \"www\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\n\
-                    [[service]]\nname = \"bad\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\n";
-        let mut head = [0; HEAD_BYTES];
-        head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
-        head[0x2c] = 64;
-        config::parse(text, Path::new("jitsu.toml"), &|_| Ok(KernelHead { head, length: 64 })).unwrap()
-    }
-
-    #[test]
-    fn the_document_of_a_failed_service() {
-        let loaded = node();
-        let mut directory = Directory::new(&loaded.config, Moment(1));
-        let service = ServiceId(0);
-        directory.handle(Moment(20), Input::Summon { service, received: Moment(10), ticket: Ticket(1) });
-        let incarnation = Incarnation { service, number: 1 };
-        let reason = "no memory".to_owned();
-        directory.handle(Moment(30), Input::BuildFailed { incarnation, reason });
-        let status =
-            NodeStatus::new(&loaded.config, &loaded.problems, &directory, Facts::default(), Moment(40));
-
-        let document = serde_json::to_value(&status).unwrap();
-        assert_eq!((&document["version"], &document["now_ns"]), (&json!(1), &json!(40)));
-        let www = json!({
-            "name": "www", "state": "failed", "reason": "no memory", "retry_at_ns": 1_000_000_030_u64,
-            "idle_at_ns": null, "dns": ["www.jitsu.test"], "address": "10.0.2.20", "memory_mib": 16,
-            "domid": null, "since_ns": 30, "starts": 1, "requests": 1, "failures": 1, "waiting": 0,
-            "last_request_ns": 10,
-            "last_start": [
-                { "stage": "query_received", "at_ns": 10, "after_ns": 0 },
-                { "stage": "build_started", "at_ns": 20, "after_ns": 10 },
-            ],
-            "console": [],
-        });
-        assert_eq!(document["services"], json!([www]));
-        let problem = &document["problems"][0];
-        assert_eq!((&problem["line"], &problem["service"]), (&json!(11), &json!("bad")));
-        let last = json!({ "at_ns": 30, "service": "www", "from": "building", "to": "failed",
-            "why": "no memory" });
-        assert_eq!(document["events"][1], last);
-        assert_eq!(document["xen"]["free_bytes"], Value::Null);
-        assert_eq!(serde_json::from_value::<NodeStatus>(document).unwrap(), status);
-    }
-}
+mod tests;

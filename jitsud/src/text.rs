@@ -1,4 +1,4 @@
-//! Errors as one line for people.
+//! Text for people: errors as one line, and what came from elsewhere made harmless.
 
 use std::error::Error;
 
@@ -15,4 +15,10 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Text that came from somewhere, as it may be shown on a terminal or in a file of one line each: characters that
+/// could steer the terminal become blanks.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

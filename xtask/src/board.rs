@@ -1,10 +1,11 @@
-//! `board/NAME/board.toml`: the facts about a board.
+//! `board/NAME/board.toml`: the facts about a board, on top of those of the file that it is based on.
 
 use crate::fail::{Class, Fail};
 use crate::paths;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::fs;
+use std::path::Path;
 
 /// One board.
 #[derive(Debug, Clone, Deserialize)]
@@ -13,10 +14,15 @@ pub struct Board {
     /// The folder's name.
     #[serde(skip)]
     pub name: String,
+    /// Its name as people write it.
+    pub title: String,
     /// Where its software comes from.
     pub packages: Packages,
-    /// QEMU's machine.
-    pub machine: Machine,
+    /// QEMU's machine, for boards that QEMU has one for.
+    pub machine: Option<Machine>,
+    /// What only boards have that start from an SD card; `None`: hypervisor, kernel and initramfs are handed
+    /// to QEMU one by one.
+    pub card: Option<Card>,
     /// The hypervisor.
     pub xen: Xen,
     /// The control domain.
@@ -35,6 +41,25 @@ pub struct Packages {
     pub kernel: String,
     /// Has a static `bin/busybox`.
     pub busybox: String,
+    /// Has `usr/lib/u-boot/TARGET/u-boot-sunxi-with-spl.bin`, see [`Card::u_boot`].
+    pub firmware: Option<String>,
+    /// The first has `usr/sbin/dropbear`, the others have the libraries that it may need.
+    #[serde(default)]
+    pub ssh: Vec<String>,
+}
+
+/// An SD card that a board starts from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Card {
+    /// The system on chip.
+    pub soc: String,
+    /// U-Boot's name for the board: a folder of the firmware package.
+    pub u_boot: String,
+    /// File name of the device tree, in the kernel's package.
+    pub device_tree: String,
+    /// Name in /sys/class/leds of the light that shows a heartbeat.
+    pub led: String,
 }
 
 /// QEMU's machine.
@@ -78,8 +103,12 @@ pub struct Dom0 {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Load {
-    /// Where the machine puts its device tree.
+    /// Where the machine, or the boot script, puts its device tree.
     pub device_tree: u64,
+    /// The hypervisor, where a boot script loads it.
+    pub xen: Option<u64>,
+    /// For small things that a boot script reads.
+    pub scratch: Option<u64>,
     /// Dom0's kernel.
     pub kernel: u64,
     /// Dom0's initramfs.
@@ -104,16 +133,26 @@ impl Board {
                 format!("no board {name:?}; there is: {}", names().join(", ")),
             ));
         }
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let mut board = Self::parse(&text).with_context(|| format!("reading {}", path.display()))?;
+        let mut board =
+            Self::parse(inherited(&path)?).with_context(|| format!("reading {}", path.display()))?;
         name.clone_into(&mut board.name);
         Ok(board)
     }
 
-    fn parse(text: &str) -> Result<Self> {
-        let board: Self = toml::from_str(text).map_err(|e| Fail::new(Class::Input, e.to_string()))?;
+    fn parse(facts: toml::Table) -> Result<Self> {
+        let board: Self = facts.try_into().map_err(|e| Fail::new(Class::Input, e.to_string()))?;
         board.check()?;
         Ok(board)
+    }
+
+    /// QEMU's machine for this board, or an error for the user that there is none.
+    pub fn machine(&self) -> Result<&Machine> {
+        self.machine.as_ref().ok_or_else(|| {
+            Fail::new(
+                Class::Input,
+                format!("board {}: QEMU has no such machine, see board/{0}/board.toml, [machine]", self.name),
+            )
+        })
     }
 
     /// Xen 4.17 to 4.21 allocate dom0's first bank as one block of a power of two that is at least as large
@@ -131,9 +170,73 @@ impl Board {
         Ok(())
     }
 
+    /// Xen's command line.
+    pub fn xen_args(&self) -> String {
+        format!("{} dom0_mem={}M", self.xen.args, self.dom0.memory)
+    }
+
+    /// Refuses regions of memory (name, address, bytes) that reach into each other.
+    pub fn check_apart(&self, mut regions: Vec<(&str, u64, u64)>) -> Result<()> {
+        regions.sort_by_key(|(_, start, _)| *start);
+        for pair in regions.windows(2) {
+            let [(lower, start, size), (upper, limit, _)] = pair else { continue };
+            if start + size > *limit {
+                return Err(Fail::new(
+                    Class::Input,
+                    format!(
+                        "board {}: {lower} ({start:#x}, {size:#x} bytes) runs into {upper} at {limit:#x}; \
+                         move them apart in board.toml, [load]",
+                        self.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Alignment, in bytes, of the block of memory that Xen loads dom0's kernel into.
     pub fn first_bank(&self) -> u32 {
         self.dom0.memory.min(FIRST_BANK) << 20
+    }
+}
+
+/// The key that names the file, under board/, that a file is based on.
+const BASED_ON: &str = "based-on";
+
+/// The facts in the file at `path` on top of those that it is based on, and so on.
+fn inherited(path: &Path) -> Result<toml::Table> {
+    /// More than anybody could follow; files that are based on each other end here.
+    const DEPTH: usize = 8;
+    let mut facts = toml::Table::new();
+    let mut next = Some(path.to_owned());
+    for _ in 0..DEPTH {
+        let Some(path) = next.take() else { return Ok(facts) };
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let mut base: toml::Table = toml::from_str(&text)
+            .map_err(|e| Fail::new(Class::Input, e.to_string()))
+            .with_context(|| format!("reading {}", path.display()))?;
+        next = match base.remove(BASED_ON) {
+            Some(toml::Value::String(name)) => Some(paths::root().join("board").join(name)),
+            Some(other) => {
+                let message = format!("{}: {BASED_ON} = {other}: no name of a file", path.display());
+                return Err(Fail::new(Class::Input, message));
+            }
+            None => None,
+        };
+        overlay(&mut base, facts);
+        facts = base;
+    }
+    Err(Fail::new(Class::Input, format!("{}: based on a file that is based on it", path.display())))
+}
+
+/// Puts `top` on `base`: tables are merged, lists go on where those of `base` end, the rest is replaced.
+fn overlay(base: &mut toml::Table, top: toml::Table) {
+    for (key, value) in top {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => overlay(below, above),
+            (Some(toml::Value::Array(below)), toml::Value::Array(above)) => below.extend(above),
+            (_, value) => drop(base.insert(key, value)),
+        }
     }
 }
 
@@ -158,17 +261,29 @@ mod tests {
         let names = names();
         assert!(names.iter().any(|name| name == DEFAULT));
         for name in names {
-            Board::read(&name).expect("valid board");
+            let board = Board::read(&name).expect("valid board");
+            assert!(board.card.is_some() || board.machine.is_some(), "{name}: neither a card nor a machine");
         }
     }
 
     #[test]
     fn memory_that_xen_would_panic_about_is_refused() {
         let path = paths::root().join("board").join(DEFAULT).join("board.toml");
-        let text = fs::read_to_string(path).expect("read");
-        let memory = text.lines().find(|line| line.starts_with("memory = 128")).expect("dom0 memory");
-        assert!(Board::parse(&text.replace(memory, "memory = 96")).is_err());
-        assert!(Board::parse(&text.replace(memory, "memory = 64")).is_ok());
+        let with = |memory: i64| {
+            let mut facts = inherited(&path).expect("read");
+            facts["dom0"].as_table_mut().expect("table").insert("memory".into(), memory.into());
+            Board::parse(facts)
+        };
+        assert!(with(96).is_err());
+        assert!(with(64).is_ok());
+    }
+
+    #[test]
+    fn tables_merge_lists_continue_and_values_are_replaced() {
+        let table = |text: &str| toml::from_str::<toml::Table>(text).expect("toml");
+        let mut base = table("a = 1\nb = [1]\n[c]\nd = 1\ne = [1]\n");
+        overlay(&mut base, table("a = 2\nb = [2]\nf = 3\n[c]\nd = 2\ne = [2]\n"));
+        assert_eq!(base, table("a = 2\nb = [1, 2]\nf = 3\n[c]\nd = 2\ne = [1, 2]\n"));
     }
 
     #[test]

@@ -261,7 +261,7 @@ fn receive(
 }
 
 /// Feeds what is left of `file` to `hash`; returns how many bytes that were.
-fn digest(file: &mut File, hash: &mut Sha256) -> io::Result<u64> {
+pub fn digest(file: &mut File, hash: &mut Sha256) -> io::Result<u64> {
     let mut buffer = vec![0; 64 << 10];
     let mut total = 0;
     loop {

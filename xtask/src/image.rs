@@ -1,18 +1,21 @@
 //! `cargo xtask image`: assembles a board's image under `out/`.
 
 use crate::board::{self, Board};
+use crate::card::{self, System};
+use crate::download::sha256;
 use crate::initramfs::{self, Tree};
-use crate::manifest::{Component, Manifest};
+use crate::manifest::Manifest;
 use crate::parts::{self, Parts};
-use crate::{cross, debian, paths, setup, ui};
+use crate::{crates, cross, debian, paths, setup, ui};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Assemble a board's image under out/BOARD: the hypervisor, dom0's kernel and initramfs, and a manifest
-/// of what they are made of. Two builds of the same sources are identical byte for byte.
+/// Assemble a board's image under out/BOARD, and a manifest of what it is made of: the image of an SD card, plain
+/// and packed, with its checksums and block map; or, for a machine that has no card, hypervisor, kernel and
+/// initramfs. Two builds of the same sources are identical byte for byte.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask image\n  cargo xtask image --board qemu-virt --locked\n  \
+#[command(after_help = "Examples:\n  cargo xtask image\n  cargo xtask image --board cubietruck --locked\n  \
                         cargo xtask image --update-lock")]
 pub struct Args {
     /// Which of the folders in board/
@@ -69,6 +72,10 @@ pub struct Image {
     pub board: Board,
     /// Where its files are.
     pub directory: PathBuf,
+    /// The card's image, for boards that start from one; what is on it can be had by [`card::read`]. The others
+    /// have the three files below.
+    #[allow(dead_code, reason = "for QEMU, which does not start boards from their cards yet")]
+    pub card: Option<PathBuf>,
 }
 
 const XEN: &str = "xen";
@@ -104,15 +111,18 @@ pub fn build(board: &str, options: &debian::Options) -> Result<Image> {
     let jitsud = paths::read(&cross::node_binary("jitsud", "jitsud", mirror)?)?;
     let unikernels = cross::unikernels(mirror)?;
 
-    let mut manifest = Manifest { board: board.name.clone(), ..Manifest::default() };
-    for package in &parts.packages {
-        let (name, version, sha256) = (package.name.clone(), package.version.clone(), package.sha256.clone());
-        manifest.components.push(Component { name, version, sha256 });
-    }
+    let mut manifest = Manifest::new(&board.name);
+    parts.packages.iter().for_each(|package| manifest.package(package));
     manifest.own("jitsud", &jitsud);
     for (name, image) in &unikernels {
         manifest.own(name, image);
     }
+    let names: Vec<&str> = unikernels.keys().map(String::as_str).collect();
+    let mut libraries = crates::linked(&paths::root(), cross::NODE_TARGET, &["jitsud"])?;
+    libraries.extend(crates::linked(&paths::root().join("unikernels"), cross::UNIKERNEL_TARGET, &names)?);
+    libraries.sort();
+    libraries.dedup();
+    libraries.iter().for_each(|library| manifest.library(library));
 
     let tree = root_file_system(&board, &parts, jitsud, unikernels)?;
     let initramfs = initramfs::compress(&tree.to_cpio()?)?;
@@ -120,12 +130,32 @@ pub fn build(board: &str, options: &debian::Options) -> Result<Image> {
     anyhow::ensure!(initramfs.len() <= INITRAMFS_LIMIT, "the initramfs has {size} instead of 12 MiB at most");
 
     let directory = paths::out(&board.name);
-    manifest.write_file(&directory, XEN, &parts.xen)?;
-    manifest.write_file(&directory, KERNEL, &parts.kernel)?;
-    manifest.write_file(&directory, INITRAMFS, &initramfs)?;
+    let card = match (&board.card, parts.card) {
+        (Some(card), Some(on_card)) => {
+            let system = System {
+                xen: parts.xen,
+                kernel: parts.kernel,
+                initramfs,
+                device_tree: on_card.device_tree,
+                ssh: on_card.ssh,
+            };
+            let (mut disk, files) = card::assemble(&board, card, &on_card.firmware, &system)?;
+            for (path, content) in &files {
+                manifest.file(path, content.len() as u64, sha256(content));
+            }
+            card::write(&mut disk, &directory, &mut manifest)?;
+            Some(directory.join(card::IMAGE))
+        }
+        _ => {
+            manifest.write_file(&directory, XEN, &parts.xen)?;
+            manifest.write_file(&directory, KERNEL, &parts.kernel)?;
+            manifest.write_file(&directory, INITRAMFS, &initramfs)?;
+            None
+        }
+    };
     manifest.write(&directory)?;
     ui::say(format!("image for {}: initramfs {size}", board.name));
-    Ok(Image { board, directory })
+    Ok(Image { board, directory, card })
 }
 
 /// Dom0's files: busybox, modules, jitsud, unikernels, and the overlay on top of them.
@@ -158,5 +188,9 @@ fn root_file_system(
         tree.file(&format!("usr/lib/jitsu/kernels/{name}"), 0o644, image);
     }
     tree.overlay(&paths::root().join("rootfs-overlay")).context("applying rootfs-overlay")?;
+    if board.card.is_some() {
+        // For a card without one, or without a FAT partition that can be read.
+        tree.file("etc/jitsu.toml", 0o644, card::shared("jitsu.toml")?.into_bytes());
+    }
     Ok(tree)
 }

@@ -12,7 +12,7 @@ use crate::fail::{Class, Fail};
 use crate::{host, paths};
 use anyhow::{Context, Result};
 use object::{Object, ObjectSection};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::Command;
 
 const ENTRY_SOURCE: &str = include_str!("kernel/entry.S");
@@ -55,6 +55,14 @@ pub fn unpack(zimage: &[u8], ram_block: u32) -> Result<Vec<u8>> {
     out.extend_from_slice(&payload.image);
     out.resize(ENTRY_SIZE + size, 0);
     Ok(out)
+}
+
+/// Packs a kernel for Xen, which unpacks it into memory of its own before it looks at it, and then copies it to
+/// the same place as one that was not packed (`kernel_decompress` and `kernel_zimage_place` of
+/// xen/arch/arm/kernel.c, 4.17).
+pub fn gzip(kernel: &[u8]) -> Result<Vec<u8>> {
+    let mut gzip = flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::best());
+    gzip.write_all(kernel).and_then(|()| gzip.finish()).context("packing the kernel")
 }
 
 fn parse(zimage: &[u8]) -> Result<Payload> {
@@ -124,7 +132,6 @@ fn assemble() -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     fn zimage(content: &[u8], recorded: u32) -> Vec<u8> {
         let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);

@@ -3,13 +3,17 @@
 //! This file is the command line and nothing else: one match, a file a command. Results go to stdout,
 //! diagnostics and progress to stderr, and the exit code tells the class of a failure (see `fail`).
 
+mod bmap;
 mod board;
+mod card;
 mod client;
+mod crates;
 mod cross;
 mod debian;
 mod demo;
 mod download;
 mod fail;
+mod flash;
 mod host;
 mod image;
 mod initramfs;
@@ -41,6 +45,8 @@ enum Command {
     Setup(setup::Args),
     /// Assemble a board's image under out/
     Image(image::Args),
+    /// Write a board's image to a card and verify it; list the cards when none is named
+    Flash(flash::Args),
     /// Boot the node in QEMU and stay, with DNS, status and services forwarded to localhost
     Run(run::Args),
     /// Boot the node in QEMU, resolve a service, fetch its page, and draw what the time went into
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Setup(args) => setup::run(&args),
         Command::Image(args) => image::run(&args),
+        Command::Flash(args) => flash::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => return test::run(&args),

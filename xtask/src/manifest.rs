@@ -1,62 +1,167 @@
-//! `manifest.json` beside an image: what it is made of.
+//! `manifest.json` beside an image: what it is made of, as a CycloneDX software bill of materials.
+//!
+//! The format is <https://cyclonedx.org/docs/1.6/json/>. It allows a serial number and a date as well, which are
+//! left out: the same image has the same manifest.
 
+use crate::crates::Crate;
+use crate::debian::Package;
 use crate::download::sha256;
 use crate::paths;
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde_json::{Value, json};
 use std::path::Path;
 
-/// The whole file.
-#[derive(Debug, Default, Serialize)]
+/// A manifest in the making.
+#[derive(Debug, Default)]
 pub struct Manifest {
     /// The board's name.
     pub board: String,
-    /// What went in: packages, programs, unikernels.
-    pub components: Vec<Component>,
-    /// What came out.
-    pub files: Vec<File>,
-}
-
-/// One part of the image.
-#[derive(Debug, Serialize)]
-pub struct Component {
-    /// Its name.
-    pub name: String,
-    /// Debian's version, or this project's.
-    pub version: String,
-    /// Of the package, or of the program's file.
-    pub sha256: String,
-}
-
-/// One file of the image.
-#[derive(Debug, Serialize)]
-pub struct File {
-    /// Name beside the manifest.
-    pub name: String,
-    /// Bytes.
-    pub size: u64,
-    /// Of its content.
-    pub sha256: String,
+    components: Vec<Value>,
 }
 
 impl Manifest {
-    /// Adds a program built from this repository.
-    pub fn own(&mut self, name: &str, content: &[u8]) {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.components.push(Component { name: name.to_owned(), version, sha256: sha256(content) });
+    /// An empty manifest.
+    pub fn new(board: &str) -> Self {
+        Self { board: board.to_owned(), components: Vec::new() }
     }
 
-    /// Writes one of the image's files and records it.
+    /// Adds a package of Debian.
+    pub fn package(&mut self, package: &Package) {
+        let (pinned, facts) = (&package.pinned, &package.facts);
+        let licences: Vec<_> =
+            facts.licences.iter().map(|name| json!({ "license": { "name": name } })).collect();
+        let mut component = json!({
+            "type": "application",
+            "name": pinned.name,
+            "version": pinned.version,
+            "supplier": { "name": "Debian" },
+            "purl": format!(
+                "pkg:deb/debian/{}@{}?arch=armhf&distro={}",
+                pinned.name, encoded(&pinned.version), pinned.suite
+            ),
+            "hashes": hashes(&pinned.sha256),
+            "properties": [
+                { "name": "debian:source", "value": facts.source },
+                { "name": "debian:suite", "value": pinned.suite },
+                { "name": "debian:path", "value": pinned.path },
+                { "name": "debian:copyright", "value": format!("usr/share/doc/{}/copyright", pinned.name) },
+            ],
+        });
+        if !licences.is_empty() {
+            component["licenses"] = licences.into();
+        }
+        self.components.push(component);
+    }
+
+    /// Adds a library of Rust that is linked into our programs.
+    pub fn library(&mut self, library: &Crate) {
+        let mut component = json!({
+            "type": "library",
+            "name": library.name,
+            "version": library.version,
+            "purl": format!("pkg:cargo/{}@{}", library.name, encoded(&library.version)),
+        });
+        if let Some(checksum) = &library.sha256 {
+            component["hashes"] = hashes(checksum);
+        }
+        if let Some(licence) = &library.licence {
+            component["licenses"] = json!([{ "expression": licence }]);
+        }
+        self.components.push(component);
+    }
+
+    /// Adds a program built from this repository.
+    pub fn own(&mut self, name: &str, content: &[u8]) {
+        self.components.push(json!({
+            "type": "application",
+            "name": name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "supplier": { "name": "jitsu-node" },
+            "hashes": hashes(&sha256(content)),
+            "licenses": [{ "expression": env!("CARGO_PKG_LICENSE") }],
+        }));
+    }
+
+    /// Adds a file that is a result: beside the manifest, or, with a path, in the card's FAT partition.
+    pub fn file(&mut self, name: &str, size: u64, sha256: String) {
+        self.components.push(json!({
+            "type": "file",
+            "name": name,
+            "hashes": hashes(&sha256),
+            "properties": [{ "name": "size", "value": size.to_string() }],
+        }));
+    }
+
+    /// Writes one of the image's files and adds it.
     pub fn write_file(&mut self, directory: &Path, name: &str, content: &[u8]) -> Result<()> {
         paths::write_atomic(&directory.join(name), content)?;
-        self.files.push(File { name: name.to_owned(), size: content.len() as u64, sha256: sha256(content) });
+        self.file(name, content.len() as u64, sha256(content));
         Ok(())
     }
 
     /// Writes the manifest itself.
     pub fn write(&self, directory: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self).context("formatting the manifest")?;
+        let mut text = serde_json::to_string_pretty(&self.document()).context("formatting the manifest")?;
         text.push('\n');
         paths::write_atomic(&directory.join("manifest.json"), text.as_bytes())
+    }
+
+    fn document(&self) -> Value {
+        json!({
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "version": 1,
+            "metadata": {
+                "component": {
+                    "type": "firmware",
+                    "name": format!("jitsu-node for {}", self.board),
+                    "version": env!("CARGO_PKG_VERSION"),
+                },
+            },
+            "components": self.components,
+        })
+    }
+}
+
+fn hashes(sha256: &str) -> Value {
+    json!([{ "alg": "SHA-256", "content": sha256 }])
+}
+
+/// A version as it stands in a package URL: all but the plainest characters as percent and two digits.
+fn encoded(version: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte);
+    version
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debian::{Facts, lock::Pinned};
+
+    #[test]
+    fn packages_say_where_they_are_from_and_under_what_licence() {
+        let mut manifest = Manifest::new("board");
+        manifest.package(&Package {
+            pinned: Pinned {
+                request: "xen".into(),
+                name: "xen".into(),
+                version: "1:4.17+1".into(),
+                suite: "bookworm".into(),
+                path: "pool/main/x/xen.deb".into(),
+                size: 1,
+                sha256: "ab".into(),
+            },
+            facts: Facts { source: "xen-src 4.17+1".into(), licences: vec!["GPL-2".into()] },
+        });
+        let document = manifest.document();
+        let component = &document["components"][0];
+        assert_eq!(component["purl"], "pkg:deb/debian/xen@1%3A4.17%2B1?arch=armhf&distro=bookworm");
+        assert_eq!(component["licenses"][0]["license"]["name"], "GPL-2");
+        assert_eq!(component["hashes"][0]["content"], "ab");
+        assert_eq!(component["properties"][2]["value"], "pool/main/x/xen.deb");
+        assert_eq!(document["bomFormat"], "CycloneDX");
     }
 }

@@ -54,12 +54,26 @@ impl<'a> Modules<'a> {
                 format!("kernel module {name} is neither in the kernel package nor built in"),
             )
         })?;
-        for dependency in dependencies(content).with_context(|| format!("reading kernel module {name}"))? {
-            self.visit(&dependency, visited, order)
+        let info = modinfo(content).with_context(|| format!("reading kernel module {name}"))?;
+        for dependency in info.needs.iter().chain(info.wants.iter().filter_map(|want| self.provider(want))) {
+            self.visit(dependency, visited, order)
                 .with_context(|| format!("needed by kernel module {name}"))?;
         }
         order.push(Module { name: name.to_owned(), content });
         Ok(())
+    }
+
+    /// The module for a name in a soft dependency: that of a module or an alias, which several modules may
+    /// have: drivers of a cipher do, and the one written in C works on every processor. `None` where the kernel
+    /// itself or nothing has it, which a soft dependency leaves open.
+    fn provider<'b>(&'b self, name: &'b String) -> Option<&'b String> {
+        if self.files.contains_key(name) || self.builtin.contains(name) {
+            return Some(name);
+        }
+        let has = |content: &[u8]| modinfo(content).is_ok_and(|info| info.aliases.contains(name));
+        let mut providers = self.files.iter().filter(|(_, content)| has(content)).map(|(name, _)| name);
+        let first = providers.next()?;
+        std::iter::once(first).chain(providers).find(|name| name.ends_with("_generic")).or(Some(first))
     }
 }
 
@@ -74,28 +88,41 @@ fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The `depends=` of a module's `.modinfo`, and what `softdep=` wants loaded before.
-fn dependencies(module: &[u8]) -> Result<Vec<String>> {
-    let file = object::File::parse(module)?;
-    let section = file.section_by_name(".modinfo").context("it has no .modinfo")?;
-    Ok(parse_modinfo(&String::from_utf8_lossy(section.data()?)))
+/// What a module says about itself; names are canonical.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ModInfo {
+    /// `depends=`: without these it cannot be loaded.
+    needs: Vec<String>,
+    /// The part of `softdep=` that is to be loaded before, if it is there.
+    wants: Vec<String>,
+    /// `alias=`
+    aliases: Vec<String>,
 }
 
-fn parse_modinfo(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for field in text.split('\0') {
-        match field.split_once('=') {
-            Some(("depends", list)) => {
-                names.extend(list.split(',').filter(|name| !name.is_empty()).map(canonical))
+fn modinfo(module: &[u8]) -> Result<ModInfo> {
+    let file = object::File::parse(module)?;
+    let section = file.section_by_name(".modinfo").context("it has no .modinfo")?;
+    Ok(ModInfo::parse(&String::from_utf8_lossy(section.data()?)))
+}
+
+impl ModInfo {
+    fn parse(text: &str) -> Self {
+        let mut info = Self::default();
+        for field in text.split('\0') {
+            match field.split_once('=') {
+                Some(("depends", list)) => {
+                    info.needs.extend(list.split(',').filter(|name| !name.is_empty()).map(canonical));
+                }
+                Some(("softdep", list)) => {
+                    let before = list.split_whitespace().skip_while(|word| *word != "pre:").skip(1);
+                    info.wants.extend(before.take_while(|word| *word != "post:").map(canonical));
+                }
+                Some(("alias", name)) => info.aliases.push(canonical(name)),
+                _ => {}
             }
-            Some(("softdep", list)) => {
-                let before = list.split_whitespace().skip_while(|word| *word != "pre:").skip(1);
-                names.extend(before.take_while(|word| *word != "post:").map(canonical));
-            }
-            _ => {}
         }
+        info
     }
-    names
 }
 
 #[cfg(test)]
@@ -103,10 +130,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modinfo() {
-        let text = "license=GPL\0depends=stp,llc\0softdep=pre: crc32c-arm post: b\0name=bridge\0";
-        assert_eq!(parse_modinfo(text), ["stp", "llc", "crc32c_arm"]);
-        assert_eq!(parse_modinfo("depends=\0"), Vec::<String>::new());
+    fn modinfo_fields() {
+        let text = "license=GPL\0alias=fs-x\0depends=stp,llc\0softdep=pre: crc32c-arm post: b\0name=bridge\0";
+        let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let (needs, wants) = (names(&["stp", "llc"]), names(&["crc32c_arm"]));
+        assert_eq!(ModInfo::parse(text), ModInfo { needs, wants, aliases: names(&["fs_x"]) });
+        assert_eq!(ModInfo::parse("depends=\0"), ModInfo::default());
+    }
+
+    #[test]
+    fn soft_dependencies_are_found_by_alias_or_left_out() {
+        let ext4 = module("\0softdep=pre: crypto-crc32c nonesuch");
+        let (arm, generic) = (module("\0alias=crypto-crc32c"), module("\0alias=crypto-crc32c"));
+        let files = [("k/ext4.ko", &ext4[..]), ("k/crc32c-arm.ko", &arm), ("k/crc32c_generic.ko", &generic)];
+        let order = Modules::new(files.into_iter(), "").resolve(&["ext4".to_owned()]).expect("resolves");
+        let names: Vec<_> = order.iter().map(|module| module.name.as_str()).collect();
+        assert_eq!(names, ["crc32c_generic", "ext4"]);
     }
 
     /// The smallest ELF object with a `.modinfo`: a header, the section, its names, three section headers.

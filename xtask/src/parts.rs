@@ -1,56 +1,91 @@
-//! The third-party parts of an image, taken out of their packages: hypervisor, kernel, modules, busybox.
+//! The third-party parts of an image, taken out of their packages: hypervisor, kernel, modules, busybox, and for
+//! a card U-Boot, the device tree and the SSH server.
 //!
 //! What was taken out of a package is kept in the cache, by the package's hash and what was wanted of it,
 //! so that a second build unpacks nothing.
 
-use crate::board::Board;
+use crate::board::{Board, Card};
+use crate::card::ssh;
 use crate::debian::deb::Deb;
-use crate::debian::lock::Pinned;
-use crate::debian::{self, PackageFile};
+use crate::debian::{self, Facts, Package, PackageFile};
 use crate::download::sha256;
 use crate::fail::{Class, Fail};
 use crate::modules::Modules;
 use crate::{kernel, paths, ui};
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Changes when what is kept, or how it is made, changes.
-const GENERATION: &str = "1";
+const GENERATION: &str = "2";
+
+/// The file with [`Facts`] beside what is kept of a package.
+const FACTS: &str = "facts.json";
 
 /// Everything that is not built here.
 pub struct Parts {
     /// The hypervisor's image.
     pub xen: Vec<u8>,
-    /// Dom0's kernel, see [`kernel::unpack`].
+    /// Dom0's kernel, see [`kernel::unpack`]; packed again with gzip for a card, where reading takes its time.
     pub kernel: Vec<u8>,
     /// Names and contents, in an order in which they can be loaded.
     pub modules: Vec<(String, Vec<u8>)>,
     /// The static executable.
     pub busybox: Vec<u8>,
+    /// What only a card has.
+    pub card: Option<CardParts>,
     /// Where it all came from.
-    pub packages: Vec<Pinned>,
+    pub packages: Vec<Package>,
+}
+
+/// What only a card has.
+pub struct CardParts {
+    /// U-Boot with its first stage, as it lies on the card.
+    pub firmware: Vec<u8>,
+    /// The board's device tree.
+    pub device_tree: Vec<u8>,
+    /// See [`ssh`].
+    pub ssh: Vec<u8>,
 }
 
 /// Fetches and unpacks what `board` names.
 pub fn provide(board: &Board, options: &debian::Options) -> Result<Parts> {
     let wanted = &board.packages;
-    let files = debian::fetch(&[&wanted.hypervisor, &wanted.kernel, &wanted.busybox], options)?;
-    let [hypervisor, kernel, busybox] = files.as_slice() else {
-        anyhow::bail!("three packages were asked for, {} came", files.len());
+    let mut requests = vec![wanted.hypervisor.as_str(), &wanted.kernel, &wanted.busybox];
+    requests.extend(wanted.firmware.as_deref());
+    requests.extend(wanted.ssh.iter().map(String::as_str));
+    let mut files = debian::fetch(&requests, options)?.into_iter();
+    let mut packages = Vec::new();
+    let mut next = |request: &str, keep: &dyn Fn(&Deb, &Path) -> Result<()>| {
+        let file = files.next().context("fewer packages came than were asked for")?;
+        let dir = extracted(&file, request, keep)?;
+        let facts = paths::read(&dir.join(FACTS))?;
+        let facts = serde_json::from_slice(&facts).with_context(|| format!("reading {}", dir.display()))?;
+        packages.push(Package { pinned: file.pinned, facts });
+        Ok::<_, anyhow::Error>(dir)
     };
 
-    let xen_dir = extracted(hypervisor, "", |deb, dir| {
+    let xen_dir = next("", &|deb, dir| {
         // The name has the version in it; `.config` and the like lie beside it.
         let is_image =
             |path: &str| path.strip_prefix("boot/xen-").is_some_and(|rest| rest.ends_with("-armhf"));
         keep(dir, "xen", deb.find("boot/xen-VERSION-armhf", is_image)?.1)
     })?;
-    let busybox_dir = extracted(busybox, "", |deb, dir| {
+    let request = format!("{} {}", board.first_bank(), board.dom0.modules.join(" "));
+    let request = board.card.iter().fold(request, |all, card| format!("{all} gzip {}", card.device_tree));
+    let kernel_dir = next(&request, &|deb, dir| keep_kernel(board, deb, dir))?;
+    let busybox_dir = next("", &|deb, dir| {
         keep(dir, "busybox", deb.find("bin/busybox", |path| path.ends_with("bin/busybox"))?.1)
     })?;
-    let request = format!("{} {}", board.first_bank(), board.dom0.modules.join(" "));
-    let kernel_dir = extracted(kernel, &request, |deb, dir| keep_kernel(board, deb, dir))?;
+    let card = match &board.card {
+        None => None,
+        Some(card) => Some(CardParts {
+            firmware: firmware(card, &mut next)?,
+            device_tree: paths::read(&kernel_dir.join(DEVICE_TREE))?,
+            ssh: ssh_server(wanted.ssh.len(), &mut next)?,
+        }),
+    };
 
     let order = String::from_utf8_lossy(&paths::read(&kernel_dir.join("load-order"))?).into_owned();
     let module = |name: &str| Ok((name.to_owned(), paths::read(&kernel_dir.join(format!("{name}.ko")))?));
@@ -61,13 +96,60 @@ pub fn provide(board: &Board, options: &debian::Options) -> Result<Parts> {
         kernel: paths::read(&kernel_dir.join("kernel"))?,
         modules: order.lines().map(module).collect::<Result<_>>()?,
         busybox,
-        packages: files.into_iter().map(|file| file.pinned).collect(),
+        card,
+        packages,
     })
 }
 
+/// Unpacks the next package: what distinguishes this extraction from others of the package, and what to keep.
+type Next<'a> = dyn FnMut(&str, &dyn Fn(&Deb, &Path) -> Result<()>) -> Result<PathBuf> + 'a;
+
+fn firmware(card: &Card, next: &mut Next<'_>) -> Result<Vec<u8>> {
+    let wanted = format!("usr/lib/u-boot/{}/u-boot-sunxi-with-spl.bin", card.u_boot);
+    let dir =
+        next(&card.u_boot, &|deb, dir| keep(dir, "u-boot", deb.find(&wanted, |path| path == wanted)?.1))?;
+    paths::read(&dir.join("u-boot"))
+}
+
+/// The archive of the SSH server out of the next `packages` packages: programs and libraries of all of them
+/// are put together first.
+fn ssh_server(packages: usize, next: &mut Next<'_>) -> Result<Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for _ in 0..packages {
+        let dir = next("ssh", &|deb, dir| {
+            let wanted = deb.files().iter().filter(|(path, _)| ssh::is_candidate(path));
+            let mut list = String::new();
+            for (number, (path, content)) in wanted.enumerate() {
+                keep(dir, &number.to_string(), content)?;
+                list.push_str(&format!("{path}\n"));
+            }
+            keep(dir, "list", list.as_bytes())
+        })?;
+        let list = String::from_utf8_lossy(&paths::read(&dir.join("list"))?).into_owned();
+        for (number, path) in list.lines().enumerate() {
+            all.insert(path.to_owned(), paths::read(&dir.join(number.to_string()))?);
+        }
+    }
+    ssh::archive(&all)
+}
+
+/// The name that a device tree is kept under.
+const DEVICE_TREE: &str = "dtb";
+
 fn keep_kernel(board: &Board, deb: &Deb, dir: &Path) -> Result<()> {
     let (_, zimage) = deb.find("boot/vmlinuz-VERSION", |path| path.starts_with("boot/vmlinuz-"))?;
-    keep(dir, "kernel", &kernel::unpack(zimage, board.first_bank())?)?;
+    let unpacked = kernel::unpack(zimage, board.first_bank())?;
+    match &board.card {
+        None => keep(dir, "kernel", &unpacked)?,
+        Some(card) => {
+            keep(dir, "kernel", &kernel::gzip(&unpacked)?)?;
+            let is_tree = |path: &str| {
+                path.strip_suffix(&card.device_tree)
+                    .is_some_and(|place| place.starts_with("usr/lib/linux-image-") && place.ends_with('/'))
+            };
+            keep(dir, DEVICE_TREE, deb.find(&card.device_tree, is_tree)?.1)?;
+        }
+    }
 
     let (_, builtin) = deb.find("modules.builtin", |path| path.ends_with("/modules.builtin"))?;
     let files = deb.files().iter().map(|(path, content)| (path.as_str(), content.as_slice()));
@@ -103,8 +185,10 @@ fn extracted(
         .prefix(".new-")
         .tempdir_in(&parent)
         .context("creating a temporary directory")?;
-    let wanted = |path: &str| !path.starts_with("usr/share/");
+    let wanted = |path: &str| !path.starts_with("usr/share/") || path.ends_with("/copyright");
     let deb = Deb::open(&package.path, wanted)?;
+    let facts = Facts::of(&deb, &package.pinned.name, &package.pinned.version);
+    keep(dir.path(), FACTS, &serde_json::to_vec(&facts).context("formatting a package's facts")?)?;
     fill(&deb, dir.path())
         .with_context(|| format!("package {} {}", package.pinned.name, package.pinned.version))?;
     match fs::rename(dir.path(), &place) {

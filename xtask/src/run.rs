@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn boot(image: &Image, files: &[ExtraFile], icount: bool, ways_in: &WaysIn) -> Result<()> {
     let directory = tempfile::tempdir().context("creating a temporary directory")?;
     let initramfs = qemu::initramfs_of(image, files, directory.path())?;
-    let cpus = if icount { 1 } else { image.board.machine.cpus };
+    let cpus = if icount { 1 } else { image.board.machine()?.cpus };
     let arguments =
         qemu::arguments(image, &initramfs, cpus, icount, &ways_in.forwards, &ConsoleKind::Terminal)?;
     ui::say(&ways_in.text);

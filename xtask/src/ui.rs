@@ -51,7 +51,20 @@ impl Task {
         Self { bar }
     }
 
-    /// `bytes` more have arrived.
+    /// Work on `total` bytes that are here.
+    pub fn steps(what: impl Into<String>, total: u64) -> Self {
+        let what = what.into();
+        if !interactive() {
+            eprintln!("{what} ({})", human_bytes(total));
+            return Self { bar: ProgressBar::hidden() };
+        }
+        let bar = BARS.add(ProgressBar::new(total));
+        bar.set_style(style("{spinner} {msg} {bytes}/{total_bytes} {wide_bar}"));
+        bar.set_message(what);
+        Self { bar }
+    }
+
+    /// `bytes` more have arrived, or are done.
     pub fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);
     }
@@ -72,6 +85,7 @@ pub fn human_bytes(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
     }
 }

@@ -3,7 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::text::chain;
+
+/// Most bytes that the kernel files of all services may have together: they are kept in dom0's memory, half of
+/// which they may take where it is smallest (128 MiB, `board/*/board.toml`).
+pub const MAX_KERNELS: u64 = 64 << 20;
 
 /// Bytes that the check needs: up to the end of the zImage header.
 pub const HEAD_BYTES: usize = 0x30;
@@ -24,18 +31,80 @@ pub struct KernelHead {
     pub length: u64,
 }
 
+/// Where kernels are looked for.
+pub struct Kernels<'a> {
+    /// Where relative names start before all other places; `None` when there is no card.
+    pub card: Option<PathBuf>,
+    /// Returns the first bytes of the kernel at a path, as [`probe_kernel`] does.
+    pub probe: &'a dyn Fn(&Path) -> io::Result<KernelHead>,
+}
+
+impl Kernels<'_> {
+    /// The kernel of that name, or what is wrong: on the card first, then in `folder`.
+    pub fn find(&self, name: &str, folder: &Path) -> Result<(PathBuf, KernelHead), String> {
+        let path = folder.join(name);
+        // Joined with an absolute path, the card has no say.
+        let on_card = self.card.as_ref().map(|card| card.join(name)).filter(|on_card| *on_card != path);
+        let mut elsewhere = String::new();
+        if let Some(on_card) = on_card {
+            match (self.probe)(&on_card) {
+                Ok(head) => return Ok((on_card, head)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    elsewhere = format!(", nor {}", on_card.display());
+                }
+                // One that is there and damaged is not silently replaced by another of the same name.
+                Err(error) => {
+                    return Err(format!("kernel {} cannot be read: {}", on_card.display(), chain(&error)));
+                }
+            }
+        }
+        match (self.probe)(&path) {
+            Ok(head) => Ok((path, head)),
+            Err(error) => {
+                Err(format!("kernel {}{elsewhere} cannot be read: {}", path.display(), chain(&error)))
+            }
+        }
+    }
+}
+
 /// Reads the beginning of a kernel file.
 ///
 /// # Errors
-/// Whatever opening or reading the file fails with.
+/// Whatever opening or reading the file fails with, and [`io::ErrorKind::InvalidInput`] for what is no file.
 pub fn probe_kernel(path: &Path) -> io::Result<KernelHead> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let (file, length) = open(path)?;
     let mut start = Vec::with_capacity(HEAD_BYTES);
     file.take(HEAD_BYTES as u64).read_to_end(&mut start)?;
     let mut head = [0; HEAD_BYTES];
     head[..start.len()].copy_from_slice(&start);
     Ok(KernelHead { head, length })
+}
+
+/// Reads a whole kernel file.
+///
+/// # Errors
+/// As [`probe_kernel`], and [`io::ErrorKind::FileTooLarge`] for one with more than [`MAX_KERNELS`] bytes.
+pub fn read_kernel(path: &Path) -> io::Result<Arc<[u8]>> {
+    let (mut file, length) = open(path)?;
+    let length = usize::try_from(length).ok().filter(|length| *length as u64 <= MAX_KERNELS);
+    let length = length.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    // Read in place: a vector would be copied, and for a moment take twice the memory.
+    let mut image: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+    if let Some(image) = Arc::get_mut(&mut image) {
+        file.read_exact(image)?;
+    }
+    Ok(image)
+}
+
+/// The file and its length in bytes.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    // Asked first: opening a pipe would wait for somebody to write to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
 }
 
 /// The image's size in bytes, or what the file is instead and what to take.

@@ -1,14 +1,22 @@
 //! What the node is to be: `jitsu.toml`, read into values that have been checked.
 //!
-//! [`parse`] is pure: it gets the text, and looks at kernels only through the function it is handed.
-//! [`load`] is the thin version that reads files. A mistake never hides another one and never costs more
-//! than it must: it becomes a [`Problem`] with file, line, what is wrong and the fix; a service with a
-//! problem is left out, an optional key of `[node]` keeps its default, and only a node that could not
-//! be reached at all ([`Unusable`]) is refused.
+//! In two steps, since a DHCP server may have a say: [`parse`] makes a [`Draft`] of the text, and
+//! [`Draft::resolve`] makes a [`Config`] of that and the addresses that were leased. Both are pure; `parse` looks
+//! at kernels only through the function it is handed. [`load`] is the thin version that reads files.
+//!
+//! A mistake never hides another one and never costs more than it must: it becomes a [`Problem`] with file,
+//! line, what is wrong and the fix; a service with a problem is left out, a key of `[node]` has its default,
+//! and instead of a file that cannot be used at all there is the one that came with the node. Nothing in a file
+//! that somebody wrote keeps the node from coming up; [`Unusable`] is left for a node that came without a file.
 //!
 //! Unknown keys are problems too: a misspelt `memroy = 64` must not run as the default.
 
+mod address;
+mod draft;
+mod files;
+mod interfaces;
 mod kernel;
+mod mac;
 mod names;
 mod node;
 mod problem;
@@ -17,16 +25,23 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
-pub use kernel::{HEAD_BYTES, KernelHead, probe_kernel};
+pub use address::Addressing;
+pub use draft::{Draft, Given, NodeDraft, Wanted};
+pub use files::load;
+pub use interfaces::{Interface, InterfaceKind};
+pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
+pub use mac::Mac;
+pub use node::DEFAULT_DOMAIN;
 pub use problem::{Problem, Unusable};
 pub use service::{MAX_CMDLINE, MAX_MEMORY_MIB, MAX_VCPUS};
 
 use reader::{Line, Reader, Source};
+use toml::de::DeTable;
 
 /// A configuration that can run, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,8 +69,28 @@ pub struct Node {
     pub gateway: Option<Ipv4Addr>,
     /// The bridge's interface name.
     pub bridge: String,
-    /// Where relative kernel paths start.
+    /// Where relative kernel paths start when the card has no such kernel.
     pub kernels: PathBuf,
+    /// Who is asked for the time; nobody when it is empty.
+    pub ntp: Vec<TimeServer>,
+}
+
+/// Who knows the time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TimeServer {
+    /// By address.
+    Address(Ipv4Addr),
+    /// By name: lower case, without the final dot.
+    Name(String),
+}
+
+impl fmt::Display for TimeServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TimeServer::Address(address) => write!(f, "{address}"),
+            TimeServer::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// One `[[service]]` table, all of it valid.
@@ -67,6 +102,8 @@ pub struct Service {
     pub dns: Vec<String>,
     /// Where it answers; inside the bridge's network and nobody else's.
     pub address: Ipv4Addr,
+    /// Its address on the link.
+    pub mac: Mac,
     /// The kernel's full path; it was a zImage when the file was read.
     pub kernel: PathBuf,
     /// Memory in MiB.
@@ -90,29 +127,50 @@ pub struct Service {
 pub struct Loaded {
     /// What to run.
     pub config: Config,
-    /// What was left out and why, in the order of the file.
+    /// What is wrong with the file, and what was left out and why; in the order of the file.
     pub problems: Vec<Problem>,
+    /// Where each service of the configuration stands.
+    places: Vec<Place>,
+}
+
+/// Where a table begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Place {
+    file: String,
+    line: u32,
+}
+
+impl Loaded {
+    /// Leaves services out for reasons that show only later, and adds a problem for each: `fault` says what is
+    /// wrong with a service and how it is mended.
+    pub fn leave_out(&mut self, mut fault: impl FnMut(&Service) -> Option<(String, String)>) {
+        let (services, places) = (&mut self.config.services, &mut self.places);
+        let mut kept = Vec::new();
+        for (service, place) in services.drain(..).zip(places.drain(..)) {
+            match fault(&service) {
+                None => kept.push((service, place)),
+                Some((what, fix)) => self.problems.push(Problem {
+                    file: place.file,
+                    line: place.line,
+                    service: Some(service.name),
+                    what,
+                    fix,
+                }),
+            }
+        }
+        (self.config.services, self.places) = kept.into_iter().unzip();
+    }
 }
 
 impl Node {
+    /// The node's place in its network.
+    pub fn addressing(&self) -> Addressing {
+        Addressing { address: self.address, prefix: self.prefix, gateway: self.gateway }
+    }
+
     /// The network mask that belongs to [`Node::prefix`].
     pub fn netmask(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0))
-    }
-
-    /// The network's own address, which no host may have.
-    pub fn network(&self) -> Ipv4Addr {
-        self.address & self.netmask()
-    }
-
-    /// The network's broadcast address.
-    pub fn broadcast(&self) -> Ipv4Addr {
-        self.address | !self.netmask()
-    }
-
-    /// Whether the address lies in the bridge's network.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        address & self.netmask() == self.network()
+        self.addressing().netmask()
     }
 
     /// The node's name in its zone: `NAME.DOMAIN`.
@@ -121,61 +179,46 @@ impl Node {
     }
 }
 
-/// Reads the file and looks at the kernels it names.
+/// Reads the text of a `jitsu.toml`. `file` is only named in problems.
 ///
 /// # Errors
-/// [`Unusable`] when the file cannot be read, is not TOML, or `[node]` lacks what the node cannot be without.
-pub fn load(file: &Path) -> Result<Loaded, Unusable> {
-    let unreadable = |line, what, fix: &str| {
-        let file = file.display().to_string();
-        Unusable(vec![Problem { file, line, service: None, what, fix: fix.to_owned() }])
-    };
-    let bytes = fs::read(file).map_err(|error| {
-        unreadable(1, format!("cannot be read: {error}"), "put a jitsu.toml there that jitsud may read")
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
-        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-        unreadable(line as u32, "the text is not UTF-8".to_owned(), "save the file as UTF-8")
-    })?;
-    parse(&text, file, &probe_kernel)
-}
-
-/// Reads the text of a `jitsu.toml`.
-///
-/// `file` is only named in problems. `kernels` returns the first bytes of the kernel at a path.
-///
-/// # Errors
-/// [`Unusable`] when the text is not TOML or `[node]` lacks what the node cannot be without.
-pub fn parse(
-    text: &str,
-    file: &Path,
-    kernels: &dyn Fn(&Path) -> io::Result<KernelHead>,
-) -> Result<Loaded, Unusable> {
+/// [`Unusable`] when the text is not TOML.
+pub fn parse(text: &str, file: &Path, kernels: &Kernels<'_>) -> Result<Draft, Unusable> {
     let source = Source::new(text, file);
     let document = source.document()?;
     let mut problems = Vec::new();
     let mut root = Reader::new(&source, document.get_ref(), Line(1), &mut problems);
     root.refuse_unknown(&["node", "service"], "the file");
-    let node_table = root.required_table("node", "[node] with domain and address");
+    let node_table = root.table("node", "[node] with address = \"192.168.1.2/24\"");
     let service_tables = root.tables("service", "[[service]]");
 
-    let node = node_table
-        .and_then(|(line, table)| node::read(&mut Reader::new(&source, table, line, &mut problems)));
-    let Some(node) = node else {
-        return Err(Unusable(in_file_order(problems)));
-    };
-
+    let nothing = DeTable::new();
+    let (line, table) = node_table.unwrap_or((Line(1), &nothing));
+    let node = node::read(&mut Reader::new(&source, table, line, &mut problems));
     let mut claims = service::Claims::of(&node);
     let mut services = Vec::new();
     for (line, table) in service_tables {
         let mut reader = Reader::new(&source, table, line, &mut problems);
-        services.extend(service::read(&mut reader, &node, &mut claims, kernels));
+        services.push(service::read(&mut reader, &node, &mut claims, kernels));
     }
-    Ok(Loaded { config: Config { node, services }, problems: in_file_order(problems) })
+    let file = file.display().to_string();
+    in_file_order(&mut problems, &file);
+    Ok(Draft { file, node, services, problems })
 }
 
-fn in_file_order(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by_key(|problem| problem.line);
-    problems
+/// Sorts by line; first what is wrong with another file, instead of which this one is used.
+fn in_file_order(problems: &mut [Problem], file: &str) {
+    problems.sort_by_key(|problem| (problem.file == file, problem.line));
+}
+
+/// A configuration for tests: static addresses, and every kernel is there.
+#[cfg(test)]
+pub(crate) fn loaded(text: &str) -> Loaded {
+    let mut head = [0; HEAD_BYTES];
+    head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
+    head[0x2c] = 64;
+    let kernels = Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }) };
+    let draft = parse(text, Path::new("jitsu.toml"), &kernels).unwrap();
+    let addressing = draft.node.addressing.unwrap();
+    draft.resolve(addressing, &[], Duration::ZERO)
 }

@@ -3,51 +3,45 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use super::Node;
-use super::names;
+use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
+use super::{NodeDraft, TimeServer, address, names};
 
-const KEYS: [&str; 7] = ["name", "domain", "uplink", "address", "gateway", "bridge", "kernels"];
+const KEYS: [&str; 8] = ["name", "domain", "uplink", "address", "gateway", "bridge", "kernels", "ntp"];
+
+/// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
+pub const DEFAULT_DOMAIN: &str = "jitsu.test";
 
 const DEFAULT_NAME: &str = "jitsu";
-const DEFAULT_BRIDGE: &str = "br0";
+/// The bridge's name when there is no other.
+pub const DEFAULT_BRIDGE: &str = "br0";
 const DEFAULT_KERNELS: &str = "/usr/lib/jitsu/kernels";
+const DEFAULT_NTP: &str = "pool.ntp.org";
 
-const ADDRESS_EXAMPLE: &str = "address = \"192.168.1.2/24\"";
 const DOMAIN_EXAMPLE: &str = "domain = \"jitsu.example.org\"";
+const NTP_EXAMPLE: &str = "ntp = [\"192.168.1.1\", \"pool.ntp.org\"]";
 
-/// Longest network prefix that leaves room for a service beside the node: /30 has two hosts.
-const LONGEST_PREFIX: u8 = 30;
+/// Most time servers; more make the time no better.
+const MAX_NTP: usize = 8;
 
 /// Longest interface name, `IFNAMSIZ` - 1 (Linux, `include/uapi/linux/if.h`).
 const MAX_INTERFACE: usize = 15;
 
-/// Reads the table; `None` when the node cannot be without what is wrong or missing.
-///
-/// The domain is such a thing: every service's name hangs on it. So is the address.
-pub fn read(reader: &mut Reader<'_, '_>) -> Option<Node> {
+/// Reads the table. Whatever is wrong with a key, its default is used: the node must come up, and be reachable
+/// for whoever is to put it right.
+pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
     reader.refuse_unknown(&KEYS, "[node]");
-    let name = name(reader);
-    let domain = domain(reader);
-    let uplink = interface(reader, "uplink", "eth0", "the first Ethernet interface");
-    let address = address(reader);
-    let bridge = interface(reader, "bridge", DEFAULT_BRIDGE, DEFAULT_BRIDGE);
-    let kernels = kernels(reader);
-    let gateway = reader.string("gateway", "gateway = \"192.168.1.1\"");
-
-    let (address, prefix) = address?;
-    let mut node = Node {
-        name,
-        domain: domain?,
-        uplink,
-        address,
-        prefix,
-        gateway: None,
-        bridge: bridge.unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()),
-        kernels,
-    };
-    node.gateway = gateway.and_then(|gateway| reachable_gateway(reader, &node, gateway));
-    Some(node)
+    NodeDraft {
+        name: name(reader),
+        domain: domain(reader),
+        uplink: interface(reader, "uplink", "eth0", "the first Ethernet interface"),
+        addressing: address::of_node(reader),
+        bridge: interface(reader, "bridge", DEFAULT_BRIDGE, DEFAULT_BRIDGE)
+            .unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()),
+        kernels: kernels(reader),
+        ntp: ntp(reader),
+        lines: InterfaceLines { uplink: reader.line_of("uplink"), bridge: reader.line_of("bridge") },
+    }
 }
 
 fn name(reader: &mut Reader<'_, '_>) -> String {
@@ -64,74 +58,57 @@ fn name(reader: &mut Reader<'_, '_>) -> String {
     DEFAULT_NAME.to_owned()
 }
 
-fn domain(reader: &mut Reader<'_, '_>) -> Option<String> {
-    let domain = reader.required_string("domain", DOMAIN_EXAMPLE)?;
-    let checked = match names::domain_name(domain.value) {
-        Ok(name) if name.len() > names::MAX_ZONE => {
-            Err(format!("has more than {} characters, too many for a zone", names::MAX_ZONE))
-        }
-        checked => checked,
-    };
-    match checked {
-        Ok(name) => Some(name),
-        Err(fault) => {
-            let what = format!("domain {:?} {fault}", domain.value);
-            reader.problem(domain.line, what, format!("write a DNS zone, as in {DOMAIN_EXAMPLE}"));
-            None
-        }
+fn domain(reader: &mut Reader<'_, '_>) -> String {
+    if let Some(domain) = reader.string("domain", DOMAIN_EXAMPLE) {
+        let fault = match names::domain_name(domain.value) {
+            Ok(name) if name.len() <= names::MAX_ZONE => return name,
+            Ok(_) => format!("has more than {} characters, too many for a zone", names::MAX_ZONE),
+            Err(fault) => fault,
+        };
+        reader.problem(
+            domain.line,
+            format!("domain {:?} {fault}", domain.value),
+            format!("write a DNS zone, as in {DOMAIN_EXAMPLE}; {DEFAULT_DOMAIN} is used meanwhile"),
+        );
     }
+    DEFAULT_DOMAIN.to_owned()
 }
 
-fn address(reader: &mut Reader<'_, '_>) -> Option<(Ipv4Addr, u8)> {
-    let Field { value, line } = reader.required_string("address", ADDRESS_EXAMPLE)?;
-    let parsed = value
-        .split_once('/')
-        .and_then(|(address, prefix)| Some((address.parse::<Ipv4Addr>().ok()?, prefix.parse::<u8>().ok()?)));
-    let Some((address, prefix)) = parsed else {
-        let what = format!("address {value:?} is not an IPv4 address with a prefix length");
-        reader.problem(line, what, format!("write {ADDRESS_EXAMPLE}"));
-        return None;
+/// An empty list is fine: nobody is asked for the time then.
+fn ntp(reader: &mut Reader<'_, '_>) -> Vec<TimeServer> {
+    let Some(listed) = reader.strings("ntp", NTP_EXAMPLE) else {
+        return vec![TimeServer::Name(DEFAULT_NTP.to_owned())];
     };
-    if !(1..=LONGEST_PREFIX).contains(&prefix) {
-        let what = format!("address {value:?} has a prefix length that leaves no room for services");
-        reader.problem(line, what, format!("give a prefix length of 1 to {LONGEST_PREFIX}"));
-        return None;
+    if listed.value.len() > MAX_NTP {
+        let what = format!("ntp lists {} servers, more than {MAX_NTP}", listed.value.len());
+        reader.problem(listed.line, what, format!("remove some; the first {MAX_NTP} are used meanwhile"));
     }
-    let hosts = u32::MAX >> prefix;
-    let fault = match address {
-        _ if address.is_loopback() || address.is_multicast() || address.is_unspecified() => {
-            "cannot be a host's address"
+    let servers = listed.value.into_iter().take(MAX_NTP).filter_map(|Field { value, line }| {
+        let server = time_server(value);
+        if let Err(fault) = &server {
+            let fix = format!("write {NTP_EXAMPLE}; this server is not asked meanwhile");
+            reader.problem(line, format!("ntp server {value:?} {fault}"), fix);
         }
-        _ if address.to_bits() & hosts == 0 => "is the network's own address",
-        _ if address.to_bits() & hosts == hosts => "is the network's broadcast address",
-        _ => return Some((address, prefix)),
-    };
-    reader.problem(line, format!("address {value:?} {fault}"), "give the bridge a host address");
-    None
+        server.ok()
+    });
+    servers.collect()
 }
 
-fn reachable_gateway(
-    reader: &mut Reader<'_, '_>,
-    node: &Node,
-    Field { value, line }: Field<&str>,
-) -> Option<Ipv4Addr> {
-    let what = match value.parse::<Ipv4Addr>() {
-        Err(_) => "is not an IPv4 address".to_owned(),
-        Ok(gateway) if gateway == node.address => "is the node's own address".to_owned(),
-        Ok(gateway) if !node.contains(gateway) => {
-            format!("is not in the bridge's network {}/{}", node.network(), node.prefix)
-        }
-        Ok(gateway) if gateway == node.network() || gateway == node.broadcast() => {
-            "cannot be a host's address".to_owned()
-        }
-        Ok(gateway) => return Some(gateway),
-    };
-    reader.problem(
-        line,
-        format!("gateway {value:?} {what}"),
-        "give the router's address or remove the key; no gateway is used meanwhile",
-    );
-    None
+fn time_server(text: &str) -> Result<TimeServer, String> {
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        let host = !(address.is_unspecified() || address.is_multicast() || address.is_broadcast());
+        return if host {
+            Ok(TimeServer::Address(address))
+        } else {
+            Err("cannot be a host's address".into())
+        };
+    }
+    let name = names::domain_name(text)?;
+    // No top-level domain is a number (RFC 3696, section 2), so this was meant to be an address.
+    match name.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit())) {
+        true => Err("is not an IPv4 address".to_owned()),
+        false => Ok(TimeServer::Name(name)),
+    }
 }
 
 fn interface(reader: &mut Reader<'_, '_>, key: &str, example: &str, otherwise: &str) -> Option<String> {

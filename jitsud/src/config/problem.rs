@@ -1,15 +1,15 @@
-//! What is wrong with a configuration, said so that its author can put it right.
+//! What is wrong with a configuration, or with the card that it came from, said so that its author can put it right.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One mistake in the configuration.
+/// One mistake in the configuration, or one fault of the card.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Problem {
-    /// The file as it was named to the program.
+    /// The file as it was named to the program, or what else is at fault.
     pub file: String,
-    /// Line in the file, counted from 1.
+    /// Line in the file, counted from 1; 0 when it is about the whole.
     pub line: u32,
     /// The service that is left out because of it; `None` for the node's own settings.
     pub service: Option<String>,
@@ -21,7 +21,10 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.line)?;
+        match self.line {
+            0 => write!(f, "{}: ", self.file)?,
+            line => write!(f, "{}:{line}: ", self.file)?,
+        }
         if let Some(service) = &self.service {
             write!(f, "service {service}: ")?;
         }

@@ -86,6 +86,11 @@ impl<'p, 'a> Reader<'p, 'a> {
         self.get(key).is_some()
     }
 
+    /// Where the key stands, or where the table begins.
+    pub fn line_of(&self, key: &str) -> Line {
+        self.get(key).map_or(self.line, |(line, _)| line)
+    }
+
     /// Reports a mistake.
     pub fn problem(&mut self, line: Line, what: impl Into<String>, fix: impl Into<String>) {
         self.found += 1;
@@ -161,12 +166,9 @@ impl<'p, 'a> Reader<'p, 'a> {
         }
     }
 
-    /// A table of its own, which must be there.
-    pub fn required_table(&mut self, key: &str, example: &str) -> Option<(Line, &'a DeTable<'a>)> {
-        let Some((line, value)) = self.get(key) else {
-            self.problem(self.line, format!("there is no [{key}]"), format!("add {example}"));
-            return None;
-        };
+    /// A table of its own.
+    pub fn table(&mut self, key: &str, example: &str) -> Option<(Line, &'a DeTable<'a>)> {
+        let (line, value) = self.get(key)?;
         match value.get_ref() {
             DeValue::Table(table) => Some((line, table)),
             other => self.wrong_type(key, line, other, "a table", example),

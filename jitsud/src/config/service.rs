@@ -1,15 +1,13 @@
 //! A `[[service]]` table: each key on its own, then against the node and the services before it.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kernel::{self, KernelHead};
-use super::names;
+use super::draft::{ServiceDraft, Settings};
+use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{Node, Service};
+use super::{NodeDraft, address, names};
 
 const KEYS: [&str; 11] = [
     "name",
@@ -54,43 +52,37 @@ const IMAGE_OFFSET: u64 = 0x8000;
 const BESIDE_IMAGE_MIB: u64 = 2;
 const MIB: u64 = 1 << 20;
 
-/// Names and addresses that are taken, and by whom.
+/// What is taken, and by whom.
 pub struct Claims {
     names: HashMap<String, String>,
     dns: HashMap<String, String>,
-    addresses: HashMap<Ipv4Addr, String>,
+    /// The kernel files that will be kept in memory, and their lengths in bytes.
+    kernels: HashMap<PathBuf, u64>,
 }
 
 impl Claims {
     /// What the node itself takes.
-    pub fn of(node: &Node) -> Self {
-        let mut addresses = HashMap::from([
-            (node.network(), "the network itself".to_owned()),
-            (node.broadcast(), "the network's broadcast".to_owned()),
-            (node.address, "the node".to_owned()),
-        ]);
-        if let Some(gateway) = node.gateway {
-            addresses.insert(gateway, "the gateway".to_owned());
-        }
-        let dns = HashMap::from([(node.fqdn(), "the node".to_owned())]);
-        Claims { names: HashMap::new(), dns, addresses }
+    pub fn of(node: &NodeDraft) -> Self {
+        let fqdn = format!("{}.{}", node.name, node.domain);
+        let dns = HashMap::from([(fqdn, "the node".to_owned())]);
+        Claims { names: HashMap::new(), dns, kernels: HashMap::new() }
     }
 }
 
-/// Reads the table; `None` when anything in it was wrong.
+/// Reads the table.
 pub fn read(
     reader: &mut Reader<'_, '_>,
-    node: &Node,
+    node: &NodeDraft,
     claims: &mut Claims,
-    kernels: &dyn Fn(&Path) -> io::Result<KernelHead>,
-) -> Option<Service> {
+    kernels: &Kernels<'_>,
+) -> ServiceDraft {
     let name = reader.required_string("name", "name = \"www\"");
     reader.service = name.map(|name| name.value.to_owned()).filter(|name| !name.is_empty());
     reader.refuse_unknown(&KEYS, "[[service]]");
     let name = name.and_then(|name| own_name(reader, name, claims));
     let dns = dns(reader, name.as_deref(), node, claims);
-    let address = address(reader, name.as_deref(), node, claims);
-    let image = image(reader, node, kernels);
+    let address = address::of_service(reader, node.addressing.as_ref());
+    let image = image(reader, node, claims, kernels);
     let memory = reader.number("memory", 1, MAX_MEMORY_MIB, "MiB");
     if let Some((_, size)) = &image {
         enough_memory(reader, memory, *size);
@@ -101,22 +93,28 @@ pub fn read(
     let boot_timeout = reader.number("boot_timeout", 1, MAX_BOOT_TIMEOUT, "seconds");
     let wait_for_key = wait_for_key(reader);
 
-    if !reader.clean() {
-        return None;
+    let owner = name.clone().unwrap_or_else(|| format!("the service on line {}", reader.line.0));
+    let settings = || {
+        Some(Settings {
+            name: name?,
+            dns: dns?,
+            kernel: image?.0,
+            memory_mib: memory.map_or(DEFAULT_MEMORY_MIB, |memory| memory.value),
+            vcpus: vcpus.map_or(1, |vcpus| vcpus.value),
+            cmdline,
+            ttl,
+            idle,
+            boot_timeout: seconds(boot_timeout.map_or(DEFAULT_BOOT_TIMEOUT, |timeout| timeout.value)),
+            wait_for_key,
+        })
+    };
+    ServiceDraft {
+        owner,
+        name: reader.service.clone(),
+        table: reader.line,
+        address,
+        settings: if reader.clean() { settings() } else { None },
     }
-    Some(Service {
-        name: name?,
-        dns: dns?,
-        address: address?,
-        kernel: image?.0,
-        memory_mib: memory.map_or(DEFAULT_MEMORY_MIB, |memory| memory.value),
-        vcpus: vcpus.map_or(1, |vcpus| vcpus.value),
-        cmdline,
-        ttl,
-        idle,
-        boot_timeout: seconds(boot_timeout.map_or(DEFAULT_BOOT_TIMEOUT, |timeout| timeout.value)),
-        wait_for_key,
-    })
 }
 
 fn own_name(
@@ -145,7 +143,7 @@ fn own_name(
 fn dns(
     reader: &mut Reader<'_, '_>,
     name: Option<&str>,
-    node: &Node,
+    node: &NodeDraft,
     claims: &mut Claims,
 ) -> Option<Vec<String>> {
     let example = format!("dns = [\"{}.{}\"]", name.unwrap_or("www"), node.domain);
@@ -174,7 +172,7 @@ fn claim_dns(
     reader: &mut Reader<'_, '_>,
     name: String,
     line: Line,
-    node: &Node,
+    node: &NodeDraft,
     claims: &mut Claims,
 ) -> Option<String> {
     if !names::is_within(&name, &node.domain) {
@@ -192,65 +190,50 @@ fn claim_dns(
     Some(name)
 }
 
-fn address(
-    reader: &mut Reader<'_, '_>,
-    name: Option<&str>,
-    node: &Node,
-    claims: &mut Claims,
-) -> Option<Ipv4Addr> {
-    let (network, prefix) = (node.network(), node.prefix);
-    let example = format!("an address of {network}/{prefix} in quotes");
-    let Field { value, line } = reader.required_string("address", &example)?;
-    let Ok(address) = value.parse::<Ipv4Addr>() else {
-        let fix = match value.split_once('/') {
-            Some((address, _)) => format!("write {address:?}; the prefix length is the node's"),
-            None => format!("write {example}"),
-        };
-        reader.problem(line, format!("address {value:?} is not an IPv4 address"), fix);
-        return None;
-    };
-    if !node.contains(address) {
-        let what = format!("address {address} is outside the bridge's network {network}/{prefix}");
-        reader.problem(line, what, format!("take a free address of {network}/{prefix}"));
-        return None;
-    }
-    if let Some(owner) = claims.addresses.get(&address) {
-        let what = format!("address {address} already belongs to {owner}");
-        reader.problem(line, what, format!("take another address of {network}/{prefix}"));
-        return None;
-    }
-    let owner = name.map_or_else(|| format!("the service on line {}", reader.line.0), str::to_owned);
-    claims.addresses.insert(address, owner);
-    Some(address)
-}
-
-/// The kernel's path and its image's size.
+/// The kernel's path and its image's size in bytes.
 fn image(
     reader: &mut Reader<'_, '_>,
-    node: &Node,
-    kernels: &dyn Fn(&Path) -> io::Result<KernelHead>,
+    node: &NodeDraft,
+    claims: &mut Claims,
+    kernels: &Kernels<'_>,
 ) -> Option<(PathBuf, u64)> {
     let Field { value, line } = reader.required_string("kernel", "kernel = \"www\"")?;
     if value.is_empty() {
         reader.problem(line, "kernel is empty", "name an ARM zImage");
         return None;
     }
-    let path = node.kernels.join(value);
-    let head = match kernels(&path) {
-        Ok(head) => head,
-        Err(error) => {
-            let what = format!("kernel {} cannot be read: {error}", path.display());
-            reader.problem(line, what, "put the zImage there or correct the path");
+    let (path, head) = match kernels.find(value, &node.kernels) {
+        Ok(found) => found,
+        Err(fault) => {
+            reader.problem(line, fault, "put the zImage there or correct the path");
             return None;
         }
     };
-    match kernel::image_size(&head) {
-        Ok(size) => Some((path, size)),
+    let size = match kernel::image_size(&head) {
+        Ok(size) => size,
         Err((fault, fix)) => {
             reader.problem(line, format!("kernel {} {fault}", path.display()), fix);
-            None
+            return None;
         }
+    };
+    // Whole files are kept in dom0's memory, one that several services run once.
+    let others: u64 =
+        claims.kernels.iter().filter(|(other, _)| **other != path).map(|(_, length)| length).sum();
+    if others.saturating_add(head.length) > MAX_KERNELS {
+        let (length, most) = (head.length.div_ceil(MIB), MAX_KERNELS / MIB);
+        let what = match others {
+            0 => format!("kernel {} has {length} MiB, more than {most}", path.display()),
+            others => format!(
+                "kernel {} has {length} MiB, too many beside the {} MiB of the kernels before it",
+                path.display(),
+                others.div_ceil(MIB)
+            ),
+        };
+        reader.problem(line, what, format!("make it smaller: all kernels together may have {most} MiB"));
+        return None;
     }
+    claims.kernels.insert(path.clone(), head.length);
+    Some((path, size.max(head.length)))
 }
 
 fn enough_memory(reader: &mut Reader<'_, '_>, memory: Option<Field<u32>>, image: u64) {

@@ -1,9 +1,10 @@
 //! Tables of mistakes and what is said about them; what is kept all the same; the file system's part.
 
+mod addresses;
+mod files;
 mod services;
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -59,14 +60,24 @@ fn kernels(path: &Path) -> io::Result<KernelHead> {
         ("/usr/lib/jitsu/kernels/empty", KernelHead { head: [0; HEAD_BYTES], length: 0 }),
         ("/usr/lib/jitsu/kernels/big", big_endian),
         ("/usr/lib/jitsu/kernels/backwards", backwards),
+        ("/usr/lib/jitsu/kernels/other-linux", zimage(20 << 20, 20 << 20)),
+        ("/usr/lib/jitsu/kernels/40-mib", zimage(40 << 20, 40 << 20)),
+        ("/usr/lib/jitsu/kernels/padded", zimage(KERNEL_BYTES, 65 << 20)),
         ("/srv/other", zimage(KERNEL_BYTES, KERNEL_BYTES.into())),
     ]);
     let key = path.to_str().unwrap_or("");
     files.get(key).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
 }
 
-fn read(text: &str) -> Result<Loaded, Unusable> {
-    parse(text, Path::new("jitsu.toml"), &kernels)
+fn read(text: &str) -> Result<Draft, Unusable> {
+    parse(text, Path::new("jitsu.toml"), &Kernels { card: None, probe: &kernels })
+}
+
+/// What becomes of a text with static addresses.
+fn resolved(text: &str) -> Loaded {
+    let draft = read(text).unwrap();
+    let addressing = draft.node.addressing.expect("the node's address");
+    draft.resolve(addressing, &[], Duration::ZERO)
 }
 
 fn lines(problems: &[Problem]) -> Vec<String> {
@@ -81,19 +92,19 @@ fn with(from: &str, to: &str) -> String {
 
 #[test]
 fn defaults_are_as_documented() {
-    let loaded = read(GOOD).unwrap();
+    let loaded = resolved(GOOD);
     assert_eq!(lines(&loaded.problems), [""; 0]);
     let node = &loaded.config.node;
     assert_eq!(node.kernels, Path::new("/usr/lib/jitsu/kernels"));
     assert_eq!((node.bridge.as_str(), node.prefix), ("br0", 24));
     assert_eq!(node.netmask(), Ipv4Addr::new(255, 255, 255, 0));
-    assert_eq!(node.network(), Ipv4Addr::new(10, 0, 2, 0));
-    assert_eq!(node.broadcast(), Ipv4Addr::new(10, 0, 2, 255));
+    assert_eq!(node.ntp, [TimeServer::Name("pool.ntp.org".to_owned())]);
     assert_eq!(node.fqdn(), "node.jitsu.test");
     let www = Service {
         name: "www".to_owned(),
         dns: vec!["www.jitsu.test".to_owned()],
         address: Ipv4Addr::new(10, 0, 2, 20),
+        mac: Mac([0x00, 0x16, 0x3e, 0, 2, 20]),
         kernel: PathBuf::from("/usr/lib/jitsu/kernels/www"),
         memory_mib: 16,
         vcpus: 1,
@@ -114,6 +125,7 @@ fn every_key_is_used() {
         address = "10.0.2.15/24"
         bridge = "xenbr"
         kernels = "/srv"
+        ntp = ["192.168.1.1", "Time.Example.Org."]
         [[service]]
         name = "a-1"
         dns = ["One.jitsu.test.", "jitsu.test", "x.y.jitsu.test"]
@@ -127,11 +139,13 @@ fn every_key_is_used() {
         boot_timeout = 3
         wait_for_key = "data/up"
     "#;
-    let loaded = read(text).unwrap();
+    let loaded = resolved(text);
     assert_eq!(lines(&loaded.problems), [""; 0]);
     let (node, service) = (&loaded.config.node, &loaded.config.services[0]);
     assert_eq!((node.name.as_str(), node.domain.as_str()), ("jitsu", "jitsu.test"));
     assert_eq!((node.uplink.as_deref(), node.gateway, node.bridge.as_str()), (None, None, "xenbr"));
+    let time = TimeServer::Name("time.example.org".to_owned());
+    assert_eq!(node.ntp, [TimeServer::Address(Ipv4Addr::new(192, 168, 1, 1)), time]);
     assert_eq!(service.dns, ["one.jitsu.test", "jitsu.test", "x.y.jitsu.test"]);
     assert_eq!(service.kernel, Path::new("/srv/other"));
     assert_eq!((service.memory_mib, service.vcpus), (4, 2));
@@ -143,8 +157,8 @@ fn every_key_is_used() {
 #[test]
 fn all_mistakes_are_told_in_the_order_of_the_file() {
     let text = "nodes = 1\n[node]\nnmae = 1\ndomain = \"jitsu.test\"\naddress = \"10.0.2.15/24\"\n\
-                [[service]]\nname = \"a\"\nkernel = \"nope\"\nmemory = \"x\"\n[[service]]\nttl = 0\n";
-    let loaded = read(text).unwrap();
+                [[service]]\naddress = \"10.0.3.1\"\nkernel = \"nope\"\nmemory = \"x\"\n[[service]]\nttl = 0\n";
+    let loaded = resolved(text);
     let places: Vec<_> = loaded
         .problems
         .iter()
@@ -153,11 +167,11 @@ fn all_mistakes_are_told_in_the_order_of_the_file() {
     let expected = [
         (1, "unknown"),
         (3, "unknown"),
-        (6, "address"),
+        (6, "name"),
+        (7, "address"),
         (8, "kernel"),
         (9, "memory"),
         (10, "name"),
-        (10, "address"),
         (10, "kernel"),
         (11, "ttl"),
     ];
@@ -166,7 +180,14 @@ fn all_mistakes_are_told_in_the_order_of_the_file() {
 }
 
 #[test]
-fn a_bad_optional_setting_of_the_node_keeps_its_default() {
+fn a_bad_setting_of_the_node_has_its_default() {
+    // 200 characters.
+    const LONG: &str = concat!(
+        "a.example.a.example.a.example.a.example.a.example.a.example.a.example.a.example.",
+        "a.example.a.example.a.example.a.example.a.example.a.example.a.example.a.example.a.example.a.example.",
+        "a.example.a.example."
+    );
+    let pool = TimeServer::Name("pool.ntp.org".to_owned());
     let table = [
         (
             with("name = \"node\"", "name = \"No de\""),
@@ -207,6 +228,39 @@ fn a_bad_optional_setting_of_the_node_keeps_its_default() {
             "6: gateway \"10.0.2.255\" cannot be a host's address; \
              give the router's address or remove the key; no gateway is used meanwhile",
         ),
+        (
+            with("jitsu.test", "jitsu test"),
+            "3: domain \"jitsu test\" contains ' '; write a DNS zone, as in domain = \"jitsu.example.org\"; \
+             jitsu.test is used meanwhile",
+        ),
+        (
+            with("jitsu.test", LONG),
+            "3: domain \"LONG\" has more than 189 characters, too many for a zone; \
+             write a DNS zone, as in domain = \"jitsu.example.org\"; jitsu.test is used meanwhile",
+        ),
+        (
+            with("name = \"node\"", "ntp = \"pool.ntp.org\""),
+            "2: ntp is a string, not a list of strings; write ntp = [\"192.168.1.1\", \"pool.ntp.org\"]",
+        ),
+        (
+            with("name = \"node\"", "ntp = [\"pool.ntp.org\", \"192.168.1.300\"]"),
+            "2: ntp server \"192.168.1.300\" is not an IPv4 address; \
+             write ntp = [\"192.168.1.1\", \"pool.ntp.org\"]; this server is not asked meanwhile",
+        ),
+        (
+            with("name = \"node\"", "ntp = [\"pool.ntp.org\", \"0.0.0.0\"]"),
+            "2: ntp server \"0.0.0.0\" cannot be a host's address; \
+             write ntp = [\"192.168.1.1\", \"pool.ntp.org\"]; this server is not asked meanwhile",
+        ),
+        (
+            with("name = \"node\"", "ntp = [\"pool.ntp.org\", \"a b\"]"),
+            "2: ntp server \"a b\" contains ' '; \
+             write ntp = [\"192.168.1.1\", \"pool.ntp.org\"]; this server is not asked meanwhile",
+        ),
+        (
+            with("name = \"node\"", &format!("ntp = [{}]", "\"pool.ntp.org\", ".repeat(9))),
+            "2: ntp lists 9 servers, more than 8; remove some; the first 8 are used meanwhile",
+        ),
         (with("uplink", "uplonk"), "4: unknown key \"uplonk\"; did you mean uplink?"),
         (
             with("[[service]]", "[services]\n[[service]]"),
@@ -214,68 +268,22 @@ fn a_bad_optional_setting_of_the_node_keeps_its_default() {
         ),
     ];
     for (text, expected) in table {
-        let loaded = read(&text).unwrap();
-        assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{expected}")]);
-        assert_eq!(loaded.config.services.len(), 1, "{expected}");
+        let loaded = resolved(&text);
+        let expected = format!("jitsu.toml:{}", expected.replace("LONG", LONG));
+        assert_eq!(lines(&loaded.problems), [expected]);
+        let (node, services) = (&loaded.config.node, &loaded.config.services);
+        assert_eq!((node.domain.as_str(), services.len()), (DEFAULT_DOMAIN, 1), "{text}");
+        assert!(!node.ntp.is_empty() && node.ntp.iter().all(|server| *server == pool), "{text}");
     }
+    assert_eq!(resolved(&with("name = \"node\"", "ntp = []")).config.node.ntp, []);
 }
 
 #[test]
 fn services_must_be_a_list_of_tables() {
-    let loaded = read(&with("[[service]]", "[service]")).unwrap();
+    let loaded = resolved(&with("[[service]]", "[service]"));
     let expected = "service is a table, not a list of tables; write [[service]]";
     assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{SERVICE_LINE}: {expected}")]);
     assert_eq!(loaded.config.services, []);
-}
-
-#[test]
-fn without_domain_or_address_there_is_no_node() {
-    let table = [
-        ("".to_owned(), "1: there is no [node]; add [node] with domain and address"),
-        (
-            "node = 5".to_owned(),
-            "1: node is a whole number, not a table; write [node] with domain and address",
-        ),
-        (with("domain = \"jitsu.test\"", ""), "1: domain is missing; add domain = \"jitsu.example.org\""),
-        (
-            with("jitsu.test", "jitsu test"),
-            "3: domain \"jitsu test\" contains ' '; write a DNS zone, as in domain = \"jitsu.example.org\"",
-        ),
-        (
-            with("jitsu.test", &["a.example"; 20].join(".")),
-            "3: domain \"LONG\" has more than 189 characters, too many for a zone; \
-             write a DNS zone, as in domain = \"jitsu.example.org\"",
-        ),
-        (with("address = \"10.0.2.15/24\"", ""), "1: address is missing; add address = \"192.168.1.2/24\""),
-        (
-            with("10.0.2.15/24", "10.0.2.15"),
-            "5: address \"10.0.2.15\" is not an IPv4 address with a prefix length; \
-             write address = \"192.168.1.2/24\"",
-        ),
-        (
-            with("10.0.2.15/24", "10.0.2.15/31"),
-            "5: address \"10.0.2.15/31\" has a prefix length that leaves no room for services; \
-             give a prefix length of 1 to 30",
-        ),
-        (
-            with("10.0.2.15/24", "10.0.2.0/24"),
-            "5: address \"10.0.2.0/24\" is the network's own address; give the bridge a host address",
-        ),
-        (
-            with("10.0.2.15/24", "10.0.2.255/24"),
-            "5: address \"10.0.2.255/24\" is the network's broadcast address; give the bridge a host address",
-        ),
-        (
-            with("10.0.2.15/24", "127.0.0.1/8"),
-            "5: address \"127.0.0.1/8\" cannot be a host's address; give the bridge a host address",
-        ),
-    ];
-    for (text, expected) in table {
-        let Unusable(problems) = read(&text).unwrap_err();
-        let long = ["a.example"; 20].join(".");
-        let expected = format!("jitsu.toml:{}", expected.replace("LONG", &long));
-        assert_eq!(lines(&problems), [expected]);
-    }
 }
 
 #[test]
@@ -293,34 +301,4 @@ fn text_that_is_not_toml_is_refused_with_its_line() {
         assert_eq!(problems[0].line, line, "{}", problems[0]);
         assert!(problems[0].what.starts_with("is not valid TOML: "), "{}", problems[0]);
     }
-}
-
-#[test]
-fn load_reads_files_and_kernels() {
-    let folder = std::env::temp_dir().join(format!("jitsud-config-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let mut kernel = zimage(0x40, 0x40).head.to_vec();
-    kernel.resize(0x40, 0);
-    fs::write(folder.join("www"), kernel).unwrap();
-    let file = folder.join("jitsu.toml");
-
-    fs::write(
-        &file,
-        with("\"www\"\n", &format!("\"www\"\nkernel = {:?}\n", folder.join("www")))
-            .replace("kernel = \"www\"\n", ""),
-    )
-    .unwrap();
-    let good = load(&file).unwrap();
-    fs::write(&file, b"# fine\n# \xff\n").unwrap();
-    let not_utf8 = load(&file).unwrap_err();
-    let absent = load(&folder.join("absent.toml")).unwrap_err();
-    let short = probe_kernel(&file).unwrap();
-    fs::remove_dir_all(&folder).unwrap();
-
-    assert_eq!(lines(&good.problems), [""; 0]);
-    assert_eq!(good.config.services[0].kernel, folder.join("www"));
-    let expected = format!("{}:2: the text is not UTF-8; save the file as UTF-8", file.display());
-    assert_eq!(not_utf8.to_string(), expected);
-    assert!(absent.to_string().contains("absent.toml:1: cannot be read: No such file"), "{absent}");
-    assert_eq!((short.length, &short.head[..6], short.head[20]), (11, &b"# fine"[..], 0));
 }

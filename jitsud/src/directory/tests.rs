@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::{Node, Service};
+use crate::config::{Mac, Node, Service};
 
 pub const TTL: Duration = Duration::from_secs(60);
 pub const IDLE: Duration = Duration::from_secs(120);
@@ -16,6 +16,7 @@ pub fn config(services: usize) -> Config {
         name: format!("s{index}"),
         dns: vec![format!("s{index}.jitsu.test")],
         address: address(index),
+        mac: Mac::of_address(address(index)),
         kernel: PathBuf::from("/kernel"),
         memory_mib: 4,
         vcpus: 1,
@@ -34,6 +35,7 @@ pub fn config(services: usize) -> Config {
         gateway: None,
         bridge: "br0".to_owned(),
         kernels: PathBuf::from("/"),
+        ntp: Vec::new(),
     };
     Config { node, services: (0..services).map(service).collect() }
 }

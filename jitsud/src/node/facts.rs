@@ -3,12 +3,14 @@
 use std::fs;
 
 use super::Toolstack;
+use crate::card::Card;
+use crate::clock::Clock;
 use crate::net;
 use crate::schema::{Boot, Facts, Resources, Versions, Xen};
 use crate::xen::{SharedPages, sys};
 
 /// Looks at everything that is cheap to look at.
-pub fn gather(toolstack: &Toolstack, boot: &Boot) -> Facts {
+pub fn gather(toolstack: &Toolstack, boot: &Boot, card: Option<&Card>, clock: &Clock) -> Facts {
     let memory = toolstack.hypervisor.memory().ok();
     let bytes = |pages: u64| pages << xen_sys::PAGE_SHIFT;
     let (nodes, watches) = toolstack.store.with(|store| (store.node_count(), store.watch_count()));
@@ -19,6 +21,8 @@ pub fn gather(toolstack: &Toolstack, boot: &Boot) -> Facts {
             kernel: kernel_release(),
         },
         boot: boot.clone(),
+        card: card.map(Card::status),
+        clock: clock.status(),
         xen: Xen {
             total_bytes: memory.map(|memory| bytes(memory.total_pages)),
             free_bytes: memory.map(|memory| bytes(memory.free_pages)),

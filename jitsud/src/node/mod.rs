@@ -7,11 +7,10 @@
 mod facts;
 mod frames;
 mod life;
+mod template;
+mod toolstack;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,19 +19,19 @@ use tokio_util::sync::CancellationToken;
 use xen_sys::DomId;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
 
-use crate::config::{Loaded, Service};
+use crate::card::Card;
+use crate::clock::Clock;
+use crate::config::Loaded;
 use crate::directory::{Death, Directory, Effect, Incarnation, Input, Moment, Stage, Ticket};
 use crate::domain::builder::Step;
-use crate::domain::{self, BuildError, Domain, Spec, Vif, nodes};
+use crate::domain::{self, BuildError, Domain, Spec, nodes};
 use crate::schema::{Boot, NodeStatus};
-use crate::store::{KernelWatches, SharedStore, serve_ring};
 use crate::summoner::{Request, SummonError, Summoned};
 use crate::text::chain;
-use crate::xen::{self, EventChannels, Hypervisor, Port, SharedPages};
+use crate::xen::Port;
 use life::Life;
-
-/// Where dom0's kernel's watches survive a restart of the daemon; on a memory-backed file system.
-const KERNEL_WATCHES: &str = "/run/jitsud.kernel-watches";
+use template::Template;
+pub use toolstack::Toolstack;
 
 /// How long XenStore is served after the last domain has gone. dom0's kernel then takes the domain's interface
 /// apart and asks a few more questions; without answers it would wait for ever, and dom0 could not power off.
@@ -56,14 +55,6 @@ enum Report {
     Destroyed,
 }
 
-/// The parts that a build needs, shared with the threads that build.
-#[derive(Clone, Debug)]
-struct Toolstack {
-    hypervisor: Arc<Hypervisor>,
-    events: EventChannels,
-    store: SharedStore,
-}
-
 /// Everything that changes.
 #[derive(Debug)]
 pub struct Core {
@@ -78,54 +69,46 @@ pub struct Core {
     /// Without a bound of its own: each life makes a handful of reports, and lives are bounded.
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     boot: Boot,
-}
-
-/// What is the same in every life of a service.
-#[derive(Debug)]
-struct Template {
-    spec: Spec,
-    ready_key: String,
+    card: Option<Card>,
+    clock: Clock,
 }
 
 impl Core {
-    /// Connects to Xen and to dom0's kernel, and ends what an earlier daemon left running.
+    /// A node whose services are all off. One whose kernel cannot be read is left out.
     ///
     /// # Errors
-    /// When this is not dom0 of a Xen that is known, or a kernel image cannot be read.
-    pub fn start(loaded: Loaded, boot: Boot) -> Result<Self, Box<dyn std::error::Error>> {
-        let hypervisor = Arc::new(Hypervisor::connect()?);
-        let events = EventChannels::open()?;
-        let store = SharedStore::new(xenstore::Limits::default());
-        let specs = templates(&loaded)?;
+    /// When Xen does not tell about domains that end.
+    pub fn start(
+        toolstack: Toolstack,
+        mut loaded: Loaded,
+        boot: Boot,
+        card: Option<Card>,
+        clock: Clock,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let specs = template::all(&mut loaded);
         let largest_kernel = specs.iter().map(|template| template.spec.kernel.len()).max().unwrap_or(0);
         if let Err(error) = frames::set_aside(&loaded.config.services, largest_kernel) {
             tracing::warn!(%error, "dom0 sets no frames aside: mapping guests' pages will take longer");
         }
-        let toolstack = Toolstack { hypervisor, events, store };
-        toolstack.serve_dom0()?;
-        toolstack.end_leftovers()?;
-        let exceptions = toolstack.events.bind_virq(VIRQ_DOM_EXC)?;
-        tokio::spawn({
-            let events = toolstack.events.clone();
-            async move {
-                if let Err(error) = events.run().await {
-                    tracing::error!(%error, "event channels have failed; the daemon ends and is started anew");
-                    std::process::exit(1);
-                }
-            }
-        });
         Ok(Core {
             directory: Directory::new(&loaded.config, Moment::now()),
+            exceptions: toolstack.events.bind_virq(VIRQ_DOM_EXC)?,
             loaded,
             specs,
             toolstack,
-            exceptions,
             lives: HashMap::new(),
             tickets: HashMap::new(),
             next_ticket: 0,
             reports: mpsc::unbounded_channel(),
             boot,
+            card,
+            clock,
         })
+    }
+
+    /// What the node serves: without the services that had to be left out.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 
     /// Where the network says that the bridge forwards to a guest.
@@ -318,9 +301,11 @@ impl Core {
     }
 
     fn status(&self) -> NodeStatus {
-        let facts = facts::gather(&self.toolstack, &self.boot);
-        let (config, problems) = (&self.loaded.config, &self.loaded.problems);
-        let mut status = NodeStatus::new(config, problems, &self.directory, facts, Moment::now());
+        let facts = facts::gather(&self.toolstack, &self.boot, self.card.as_ref(), &self.clock);
+        let mut problems = self.card.as_ref().map(Card::problems).unwrap_or_default();
+        problems.extend_from_slice(&self.loaded.problems);
+        let config = &self.loaded.config;
+        let mut status = NodeStatus::new(config, &problems, &self.directory, facts, Moment::now());
         for (incarnation, life) in &self.lives {
             if let Some(service) = status.services.get_mut(incarnation.service.0) {
                 service.console = life.console.lines();
@@ -328,86 +313,6 @@ impl Core {
         }
         status
     }
-}
-
-impl Toolstack {
-    /// Connects the store to dom0's own kernel, where netback lives.
-    fn serve_dom0(&self) -> Result<(), Box<dyn std::error::Error>> {
-        let device = xen::hypercall::open_device("/dev/xen/xenbus_backend")?;
-        let page = SharedPages::device(&device)?;
-        let remote = xen_sys::EvtchnPort(xen::sys::xenbus_backend_port(&device)?);
-        let port = self.events.bind_interdomain(DomId::DOM0, remote)?;
-        let watches = KernelWatches::open(KERNEL_WATCHES.into())?;
-        self.store.with(|store| store.introduce(DomId::DOM0));
-        self.store.commit(&nodes::shared())?;
-        let store = self.store.clone();
-        // Wakes the kernel, which waits for the first event to learn that there is a XenStore.
-        port.notify();
-        tokio::spawn(async move {
-            let error = serve_ring(store, DomId::DOM0, page, port, Some(watches)).await;
-            tracing::error!(%error, "dom0's kernel is out of step with XenStore; the daemon starts anew");
-            std::process::exit(1);
-        });
-        Ok(())
-    }
-
-    /// Destroys the domains of an earlier daemon, and has the kernel remove their interfaces: the watches
-    /// of the kernel are there, the nodes that they are about are not.
-    fn end_leftovers(&self) -> Result<(), Box<dyn std::error::Error>> {
-        for info in self.hypervisor.domains()? {
-            let domid = info.domain;
-            if domid == DomId::DOM0 {
-                continue;
-            }
-            tracing::warn!(%domid, "ending a domain that was running before this daemon");
-            let path = nodes::vif_backend(domid);
-            let perms = Some(xenstore::Perms::new(DomId::DOM0, xenstore::Access::None));
-            self.store.commit(&[xenstore::Change::Write { path, value: Vec::new(), perms }])?;
-            self.store.commit(&nodes::remove(domid, info.handle))?;
-            self.hypervisor.destroy_domain(domid)?;
-        }
-        Ok(())
-    }
-}
-
-/// What each service's domains have in common. A kernel that several services run is kept once.
-fn templates(loaded: &Loaded) -> Result<Vec<Template>, std::io::Error> {
-    let node = &loaded.config.node;
-    let mut kernels: HashMap<PathBuf, Arc<[u8]>> = HashMap::new();
-    let mut template = |service: &Service| {
-        let kernel = match kernels.entry(service.kernel.clone()) {
-            Entry::Occupied(entry) => entry.get().clone(),
-            Entry::Vacant(entry) => {
-                let image = std::fs::read(entry.key()).map_err(|error| {
-                    std::io::Error::new(error.kind(), format!("kernel {}: {error}", entry.key().display()))
-                })?;
-                entry.insert(image.into()).clone()
-            }
-        };
-        let gateway = node.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
-        // As Linux takes it (Documentation/admin-guide/nfs/nfsroot.rst), so that any kernel understands it.
-        let ip = format!("ip={}::{gateway}:{}:{}:eth0:off", service.address, node.netmask(), service.name);
-        Ok(Template {
-            spec: Spec {
-                name: service.name.clone(),
-                uuid: [0; 16],
-                kernel,
-                memory_mib: service.memory_mib,
-                vcpus: service.vcpus,
-                bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
-                vif: Vif { mac: mac(service), address: service.address, bridge: node.bridge.clone() },
-            },
-            ready_key: service.wait_for_key.clone(),
-        })
-    };
-    loaded.config.services.iter().map(&mut template).collect()
-}
-
-/// A service's address on the link: Xen's prefix, then the end of its IP address. The same in every life,
-/// so that what clients remember of it stays true.
-fn mac(service: &Service) -> [u8; 6] {
-    let [_, b, c, d] = service.address.octets();
-    [0x00, 0x16, 0x3e, b, c, d]
 }
 
 /// Tells this life's domain from every other of this node: made of the clock and the life's number, in

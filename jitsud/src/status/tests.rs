@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{MAX_CONNECTIONS, serve};
-use crate::schema::{Boot, NodeIdentity, NodeStatus, Resources, VERSION, Versions, Xen};
+use crate::schema::{Boot, ClockStatus, NodeIdentity, NodeStatus, Resources, VERSION, Versions, Xen};
 use crate::summoner::{Request, Summoner};
 
 /// Longer than any of these answers takes.
@@ -27,6 +27,8 @@ fn status() -> NodeStatus {
             versions: Versions::default(),
         },
         boot: Boot::default(),
+        card: None,
+        clock: ClockStatus::default(),
         xen: Xen::default(),
         resources: Resources { vifs: Some(0), ..Resources::default() },
         services: Vec::new(),

@@ -1,7 +1,7 @@
 //! Linux's Xen devices: ioctl numbers, argument layouts (`include/uapi/xen/*.h` of Linux) and the memory
 //! they map.
 //!
-//! All unsafe code of the daemon is here. Pages shared with a guest are never exposed as references:
+//! All unsafe code that deals with Xen is here. Pages shared with a guest are never exposed as references:
 //! the other side may write them at any time, so [`SharedPages`] copies bytes and loads words, with every
 //! offset checked.
 #![allow(unsafe_code)]

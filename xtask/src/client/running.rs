@@ -87,7 +87,7 @@ impl RunningNode {
         let mut extra_files = spec.files;
         extra_files.push(config);
         let qemu = Qemu::start(&BootSpec {
-            cpus: spec.image.board.machine.cpus,
+            cpus: spec.image.board.machine()?.cpus,
             image: spec.image,
             extra_files,
             icount: spec.icount,

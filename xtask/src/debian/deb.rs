@@ -1,4 +1,5 @@
-//! Reading a `.deb`: an `ar` archive whose `data.tar.xz` holds the files. Nothing is installed, no
+//! Reading a `.deb`: an `ar` archive whose `data.tar.xz` holds the files, and `control.tar.xz`, which precedes it,
+//! what the package says about itself. Nothing is installed, no
 //! maintainer script is looked at.
 
 use crate::fail::{Class, Fail};
@@ -11,6 +12,7 @@ use std::path::Path;
 /// The regular files of a package, by path without a leading slash, in memory: the largest package used
 /// here unpacks to some hundred megabytes, and is read once.
 pub struct Deb {
+    control: String,
     files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -22,10 +24,19 @@ impl Deb {
 
     fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let mut archive = ar::Archive::new(File::open(path)?);
+        let mut control = String::new();
         while let Some(member) = archive.next_entry() {
             let member = member.context("reading the ar archive")?;
             match member.header().identifier() {
-                b"data.tar.xz" => return Self::read_data(liblzma::read::XzDecoder::new(member), wanted),
+                b"control.tar.xz" => {
+                    let files = unpack(liblzma::read::XzDecoder::new(member), |path| path == "control")?;
+                    let text = files.get("control").map(|text| String::from_utf8_lossy(text).into_owned());
+                    control = text.unwrap_or_default();
+                }
+                b"data.tar.xz" => {
+                    let files = unpack(liblzma::read::XzDecoder::new(member), wanted)?;
+                    return Ok(Self { control, files });
+                }
                 other if other.starts_with(b"data.tar") => {
                     let name = String::from_utf8_lossy(other);
                     return Err(Fail::new(
@@ -39,23 +50,9 @@ impl Deb {
         Err(Fail::new(Class::Integrity, "it has no data.tar.xz; it is not a Debian package"))
     }
 
-    fn read_data(data: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Self> {
-        let mut files = BTreeMap::new();
-        let mut tar = tar::Archive::new(data);
-        for entry in tar.entries().context("reading data.tar")? {
-            let mut entry = entry.context("reading data.tar")?;
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
-            let path = entry.path().context("reading data.tar")?.to_string_lossy().into_owned();
-            let path = path.trim_start_matches("./").to_owned();
-            if wanted(&path) {
-                let mut content = Vec::new();
-                entry.read_to_end(&mut content).with_context(|| format!("reading {path} in data.tar"))?;
-                files.insert(path, content);
-            }
-        }
-        Ok(Self { files })
+    /// The text of its control file; empty when it has none.
+    pub fn control(&self) -> &str {
+        &self.control
     }
 
     /// The files, by path.
@@ -71,6 +68,26 @@ impl Deb {
             .map(|(path, content)| (path.as_str(), content.as_slice()))
             .ok_or_else(|| Fail::new(Class::Integrity, format!("the package has no {what}")))
     }
+}
+
+/// The regular files of a tar archive whose path `wanted` says yes to.
+fn unpack(data: impl Read, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    let mut tar = tar::Archive::new(data);
+    for entry in tar.entries().context("reading the tar archive")? {
+        let mut entry = entry.context("reading the tar archive")?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path = entry.path().context("reading the tar archive")?.to_string_lossy().into_owned();
+        let path = path.trim_start_matches("./").to_owned();
+        if wanted(&path) {
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).with_context(|| format!("reading {path} in the tar archive"))?;
+            files.insert(path, content);
+        }
+    }
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //!
 //! With a lock file and a warm cache nothing is asked of the network. Otherwise: pinned packages are
 //! fetched by their pin; a pin that has left the mirror (Debian keeps only the newest) and a request
-//! without a pin are resolved from the signed indexes, which `--locked` refuses.
+//! without a pin are resolved from the signed indexes, which `--locked` refuses. What had no pin is given one.
 
 pub mod archive;
 pub mod deb;
 mod deb822;
+mod facts;
 pub mod lock;
 pub mod mirror;
 mod version;
@@ -15,7 +16,7 @@ use crate::download::{Downloader, Expected, Fetched};
 use crate::fail::{Class, Fail, class_of};
 use crate::{paths, ui};
 use anyhow::{Context, Result};
-use archive::Package;
+pub use facts::Facts;
 use lock::{Lock, Pinned};
 use mirror::Mirror;
 use std::cell::OnceCell;
@@ -49,6 +50,15 @@ pub struct PackageFile {
     pub path: PathBuf,
 }
 
+/// A package that went into an image.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// What it is.
+    pub pinned: Pinned,
+    /// What it says about itself.
+    pub facts: Facts,
+}
+
 /// Where the lock file is.
 fn lock_path() -> PathBuf {
     paths::root().join("board/debian.lock")
@@ -58,8 +68,11 @@ fn lock_path() -> PathBuf {
 pub fn fetch(requests: &[&str], options: &Options) -> Result<Vec<PackageFile>> {
     let mut lock = Lock::read(&lock_path())?;
     let source = Source::new(requests, options.mirror.clone());
-    let mut chosen = Vec::new();
+    let (mut chosen, mut new) = (Vec::new(), Vec::new());
     for request in requests {
+        if lock.get(request).is_none() {
+            new.push(*request);
+        }
         let pinned = lock.get(request).filter(|_| !options.update_lock).cloned();
         chosen.push(match pinned {
             Some(pinned) => pinned,
@@ -83,8 +96,10 @@ pub fn fetch(requests: &[&str], options: &Options) -> Result<Vec<PackageFile>> {
         }
     }
     let packages: Vec<PackageFile> = files.into_iter().map(|file| file.package).collect();
-    if options.update_lock {
-        for package in &packages {
+    let to_pin =
+        |package: &&PackageFile| options.update_lock || new.contains(&package.pinned.request.as_str());
+    if options.update_lock || !new.is_empty() {
+        for package in packages.iter().filter(to_pin) {
             lock.set(package.pinned.clone());
         }
         lock.write(&lock_path())?;
@@ -104,7 +119,7 @@ struct Source {
     requests: Vec<String>,
     explicit: Option<String>,
     mirror: OnceCell<Mirror>,
-    packages: OnceCell<Vec<Package>>,
+    packages: OnceCell<Vec<archive::Package>>,
     downloader: Downloader,
 }
 
@@ -129,7 +144,7 @@ impl Source {
     }
 
     /// Every version in the signed indexes of the requests and of kernels, one of which may be meant.
-    fn packages(&self) -> Result<&[Package]> {
+    fn packages(&self) -> Result<&[archive::Package]> {
         if let Some(packages) = self.packages.get() {
             return Ok(packages);
         }
@@ -144,7 +159,7 @@ impl Source {
     /// What one suite has. Of the suites beside the release itself, one whose index is not what Debian
     /// signed for is left out, audibly: mirrors are out of step now and then, and what is taken from the
     /// other suites is signed all the same. Only newer versions can be missed.
-    fn suite(&self, mirror: &Mirror, suite: &str) -> Result<Vec<Package>> {
+    fn suite(&self, mirror: &Mirror, suite: &str) -> Result<Vec<archive::Package>> {
         let base = base(mirror, suite);
         let index = match archive::index(&self.downloader, base, suite, NODE_ARCHITECTURE) {
             Ok(Some(index)) => index,

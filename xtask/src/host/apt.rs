@@ -22,7 +22,17 @@ const TAIL: usize = 12;
 
 /// Makes sure that the host lacks nothing: silent and fast when it does not.
 pub fn provide() -> Result<()> {
-    let missing = tools::missing();
+    provide_what(tools::missing)
+}
+
+/// The same for what only tests need.
+pub fn provide_for_tests() -> Result<()> {
+    provide_what(tools::missing_for_tests)
+}
+
+/// Installs what `missing` finds.
+fn provide_what(missing_now: fn() -> Vec<Missing>) -> Result<()> {
+    let missing = missing_now();
     if missing.is_empty() {
         return Ok(());
     }
@@ -43,7 +53,7 @@ pub fn provide() -> Result<()> {
             ));
         }
     }
-    let still = tools::missing();
+    let still = missing_now();
     if still.is_empty() {
         return Ok(());
     }

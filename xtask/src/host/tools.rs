@@ -27,6 +27,25 @@ pub fn missing() -> Vec<Missing> {
     [qemu(), cross_gcc(), gpgv(), keyring()].into_iter().flatten().collect()
 }
 
+/// What the tests of the cards need besides: checkers of partition tables and file systems that others wrote.
+pub fn missing_for_tests() -> Vec<Missing> {
+    let tools: [(&str, &'static [&'static str]); 4] = [
+        ("fsck.vfat", &["dosfstools"]),
+        ("fsck.ext4", &["e2fsprogs"]),
+        ("sfdisk", &["fdisk"]),
+        ("mdir", &["mtools"]),
+    ];
+    let missing = tools.into_iter().filter(|(tool, _)| !is_installed(tool));
+    missing.map(|(tool, packages)| Missing { what: tool.into(), packages }).collect()
+}
+
+/// Whether a tool is in PATH, or where administrators' tools are.
+fn is_installed(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    places.into_iter().any(|place| place.join(tool).is_file())
+}
+
 /// Debian's archive keyring, where the package debian-archive-keyring puts it.
 pub fn debian_keyring() -> Option<PathBuf> {
     ["debian-archive-keyring.gpg", "debian-archive-keyring.pgp"]

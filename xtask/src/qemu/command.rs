@@ -2,7 +2,6 @@
 //! `guest-loader`, which also describes them in the device tree as Xen expects it.
 
 use super::Forward;
-use crate::fail::{Class, Fail};
 use crate::image::Image;
 use anyhow::{Context, Result};
 use std::fs;
@@ -38,6 +37,7 @@ pub fn arguments(
     console: &Console<'_>,
 ) -> Result<Vec<String>> {
     let board = &image.board;
+    let machine = board.machine()?;
     let length = |path: &Path| {
         Ok::<_, anyhow::Error>(fs::metadata(path).with_context(|| path.display().to_string())?.len())
     };
@@ -48,12 +48,12 @@ pub fn arguments(
         netdev += &format!(",hostfwd={}", forward.rule());
     }
     let mut arguments: Vec<String> = [
-        ["-M", &board.machine.kind],
-        ["-cpu", &board.machine.cpu],
-        ["-m", &board.machine.memory.to_string()],
+        ["-M", &machine.kind],
+        ["-cpu", &machine.cpu],
+        ["-m", &machine.memory.to_string()],
         ["-smp", &cpus.to_string()],
         ["-kernel", &image.xen().display().to_string()],
-        ["-append", &format!("{} dom0_mem={}M", board.xen.args, board.dom0.memory)],
+        ["-append", &board.xen_args()],
         [
             "-device",
             &format!(
@@ -110,28 +110,13 @@ fn escaped(value: &str) -> String {
 
 /// Refuses an image whose parts would overwrite each other, or the machine's device tree, in RAM.
 fn check_layout(image: &Image, kernel: u64, initramfs: u64) -> Result<()> {
-    let (load, memory) = (&image.board.load, u64::from(image.board.machine.memory) << 20);
-    let mut regions = [
+    let (load, memory) = (&image.board.load, u64::from(image.board.machine()?.memory) << 20);
+    image.board.check_apart(vec![
         ("the machine's device tree", load.device_tree, DEVICE_TREE_SIZE),
         ("dom0's kernel", load.kernel, kernel),
         ("the initramfs", load.initramfs, initramfs),
         ("the end of RAM", load.ram + memory, 0),
-    ];
-    regions.sort_by_key(|(_, start, _)| *start);
-    for pair in regions.windows(2) {
-        let [(lower, start, size), (upper, limit, _)] = pair else { continue };
-        if start + size > *limit {
-            return Err(Fail::new(
-                Class::Input,
-                format!(
-                    "board {}: {lower} ({start:#x}, {size:#x} bytes) runs into {upper} at {limit:#x}; \
-                     move them apart in board.toml, [load]",
-                    image.board.name
-                ),
-            ));
-        }
-    }
-    Ok(())
+    ])
 }
 
 #[cfg(test)]
@@ -140,7 +125,8 @@ mod tests {
     use crate::board::{self, Board};
 
     fn image() -> Image {
-        Image { board: Board::read(board::DEFAULT).expect("board"), directory: "/nowhere".into() }
+        let board = Board::read(board::DEFAULT).expect("board");
+        Image { board, directory: "/nowhere".into(), card: None }
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn run_all(args: &Args, report: &mut Report) -> Result<()> {
     if !args.node_only {
+        crate::host::provide_for_tests()?;
         host::run(report);
     }
     if !args.host_only {

@@ -78,7 +78,18 @@ fn a_bad_service_is_left_out_and_explained() {
         // Addresses.
         (
             "address = \"10.0.2.20\" =>",
-            "8: service www: address is missing; add an address of 10.0.2.0/24 in quotes",
+            "8: service www: no DHCP server offered an address within 0 s; \
+             write a free address of the network instead of \"dhcp\"",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = \"dhcp\"",
+            "10: service www: no DHCP server offered an address within 0 s; \
+             write a free address of the network instead of \"dhcp\"",
+        ),
+        (
+            "address = \"10.0.2.20\" => address = 10",
+            "10: service www: address is a whole number, not a string; \
+             write an address of 10.0.2.0/24 in quotes",
         ),
         (
             "address = \"10.0.2.20\" => address = \"10.0.2\"",
@@ -163,6 +174,11 @@ fn a_bad_service_is_left_out_and_explained() {
             "11: service www: kernel /usr/lib/jitsu/kernels/backwards has a broken zImage header: \
              start 0x2000, end 0x1000; build the kernel again",
         ),
+        (
+            "kernel = \"www\" => kernel = \"padded\"",
+            "11: service www: kernel /usr/lib/jitsu/kernels/padded has 65 MiB, more than 64; \
+             make it smaller: all kernels together may have 64 MiB",
+        ),
         // Numbers.
         (
             "memory = 2",
@@ -225,7 +241,7 @@ fn a_bad_service_is_left_out_and_explained() {
             None => format!("{GOOD}{change}\n"),
         };
         // Whatever is wrong with one service, the next one is there.
-        let loaded = read(&format!("{text}\n{OTHER}")).unwrap();
+        let loaded = resolved(&format!("{text}\n{OTHER}"));
         assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{expected}")], "{change}");
         let names: Vec<_> = loaded.config.services.iter().map(|service| &service.name).collect();
         assert_eq!(names, ["other"], "{change}");
@@ -259,8 +275,34 @@ fn what_two_services_claim_belongs_to_the_first() {
         ),
     ];
     for (text, expected) in table {
-        let loaded = read(&text).unwrap();
+        let loaded = resolved(&text);
         assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{expected}")]);
         assert_eq!(loaded.config.services.len(), 1, "{expected}");
     }
+}
+
+#[test]
+fn the_kernels_of_all_services_fit_into_memory_together() {
+    let service = |name: &str, address: u8, kernel: &str| {
+        format!(
+            "[[service]]\nname = \"{name}\"\naddress = \"10.0.2.{address}\"\nkernel = \"{kernel}\"\n\
+             memory = 64\n"
+        )
+    };
+    let fits = [
+        with("kernel = \"www\"", "kernel = \"linux\"\nmemory = 64"),
+        service("second", 21, "40-mib"),
+        // Kept once, so counted once.
+        service("third", 22, "linux"),
+    ];
+    let loaded = resolved(&fits.concat());
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let one_more = service("fourth", 23, "other-linux") + &service("fifth", 24, "www");
+    let loaded = resolved(&(fits.concat() + &one_more));
+    let expected = "jitsu.toml:26: service fourth: kernel /usr/lib/jitsu/kernels/other-linux has 20 MiB, too many \
+                    beside the 60 MiB of the kernels before it; make it smaller: all kernels together may have \
+                    64 MiB";
+    assert_eq!(lines(&loaded.problems), [expected]);
+    let names: Vec<_> = loaded.config.services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(names, ["www", "second", "third", "fifth"]);
 }

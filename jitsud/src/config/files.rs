@@ -1,0 +1,89 @@
+//! The files of a configuration: the user's on the card, and the one that came with the node.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+use super::kernel::{Kernels, probe_kernel};
+use super::{Draft, Problem, Unusable, parse};
+use crate::text::chain;
+
+/// The user's file, on the card.
+const FILE: &str = "jitsu.toml";
+
+/// The user's kernels, on the card.
+const KERNELS: &str = "unikernels";
+
+/// Longest file in bytes: thousands of services, and far from filling dom0's memory.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Reads the configuration and looks at the kernels it names. `card` is where the card is mounted, if there is
+/// one; `shipped` is the file that came with the node.
+///
+/// A user's file that is absent is none, and no mistake. One that cannot be used is a [`Problem`], and the
+/// shipped one is used meanwhile.
+///
+/// # Errors
+/// [`Unusable`] when the shipped file is needed, and cannot be read or is not TOML.
+pub fn load(card: Option<&Path>, shipped: &Path) -> Result<Draft, Unusable> {
+    let kernels = Kernels { card: card.map(|card| card.join(KERNELS)), probe: &probe_kernel };
+    let mut problems = Vec::new();
+    if let Some(file) = card.map(|card| card.join(FILE)) {
+        match read(&file).map(|text| text.and_then(|text| parse(&text, &file, &kernels))) {
+            Some(Ok(draft)) => return Ok(draft),
+            Some(Err(Unusable(found))) => problems = found,
+            None => {}
+        }
+        for problem in &mut problems {
+            problem.fix = format!("{}; {} is used meanwhile", problem.fix, shipped.display());
+        }
+    }
+    let text = match read(shipped) {
+        Some(text) => text,
+        None => Err(unusable(shipped, 1, "is not there".to_owned(), "build the node's image anew")),
+    };
+    match text.and_then(|text| parse(&text, shipped, &kernels)) {
+        Ok(mut draft) => {
+            // The user's own file is what there is to mend, so it is named first.
+            draft.problems.splice(0..0, problems);
+            Ok(draft)
+        }
+        Err(Unusable(found)) => {
+            problems.extend(found);
+            Err(Unusable(problems))
+        }
+    }
+}
+
+/// The text of the file; `None` when there is no file.
+fn read(file: &Path) -> Option<Result<String, Unusable>> {
+    let bytes = match bytes(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            let what = format!("cannot be read: {}", chain(&error));
+            return Some(Err(unusable(file, 1, what, "put a jitsu.toml there that can be")));
+        }
+    };
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        unusable(file, line as u32, "the text is not UTF-8".to_owned(), "save the file as UTF-8")
+    });
+    Some(text)
+}
+
+fn bytes(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let fault = format!("it has more than {} KiB", MAX_FILE >> 10);
+        return Err(io::Error::new(ErrorKind::FileTooLarge, fault));
+    }
+    Ok(bytes)
+}
+
+fn unusable(file: &Path, line: u32, what: String, fix: &str) -> Unusable {
+    let file = file.display().to_string();
+    Unusable(vec![Problem { file, line, service: None, what, fix: fix.to_owned() }])
+}

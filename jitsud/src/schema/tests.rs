@@ -1,0 +1,62 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config;
+use crate::directory::{Incarnation, Input, Ticket};
+use crate::summoner::ServiceId;
+
+/// A node with one service, `www`, and one that is misconfigured.
+fn node() -> config::Loaded {
+    let text = "[node]\nname = \"node\"\ndomain = \"jitsu.test\"\naddress = \"10.0.2.15/24\"\n\
+                [[service]]\nname = \"www\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\n\
+                [[service]]\nname = \"bad\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\n";
+    config::loaded(text)
+}
+
+#[test]
+fn the_document_of_a_failed_service() {
+    let loaded = node();
+    let mut directory = Directory::new(&loaded.config, Moment(1));
+    let service = ServiceId(0);
+    directory.handle(Moment(20), Input::Summon { service, received: Moment(10), ticket: Ticket(1) });
+    let incarnation = Incarnation { service, number: 1 };
+    let reason = "no memory".to_owned();
+    directory.handle(Moment(30), Input::BuildFailed { incarnation, reason });
+    let status = NodeStatus::new(&loaded.config, &loaded.problems, &directory, Facts::default(), Moment(40));
+
+    let document = serde_json::to_value(&status).unwrap();
+    assert_eq!((&document["version"], &document["now_ns"]), (&json!(1), &json!(40)));
+    let www = json!({
+        "name": "www", "state": "failed", "reason": "no memory", "retry_at_ns": 1_000_000_030_u64,
+        "idle_at_ns": null, "dns": ["www.jitsu.test"], "address": "10.0.2.20", "memory_mib": 16,
+        "domid": null, "since_ns": 30, "starts": 1, "requests": 1, "failures": 1, "waiting": 0,
+        "last_request_ns": 10,
+        "last_start": [
+            { "stage": "query_received", "at_ns": 10, "after_ns": 0 },
+            { "stage": "build_started", "at_ns": 20, "after_ns": 10 },
+        ],
+        "console": [],
+    });
+    assert_eq!(document["services"], json!([www]));
+    let problem = &document["problems"][0];
+    assert_eq!((&problem["line"], &problem["service"]), (&json!(11), &json!("bad")));
+    let last = json!({ "at_ns": 30, "service": "www", "from": "building", "to": "failed",
+        "why": "no memory" });
+    assert_eq!(document["events"][1], last);
+    assert_eq!(document["xen"]["free_bytes"], Value::Null);
+    assert_eq!(serde_json::from_value::<NodeStatus>(document).unwrap(), status);
+}
+
+#[test]
+fn what_the_boot_script_said_is_in_the_document() {
+    let line = "jitsu.board=cubietruck jitsu.slot=b jitsu.fallback=a/kernel:damaged,a/dtb:missing";
+    let boot = serde_json::to_value(Boot::of(&Parameters::parse(line).0)).unwrap();
+    assert_eq!((&boot["board"], &boot["slot"]), (&json!("cubietruck"), &json!("b")));
+    let fallback = json!([
+        { "file": "a/kernel", "fault": "damaged" },
+        { "file": "a/dtb", "fault": "missing" },
+    ]);
+    assert_eq!(boot["fallback"], fallback);
+    let card = serde_json::to_value(CardStatus::new("6a697473-01".to_owned())).unwrap();
+    assert_eq!(card["data"], json!({ "state": "pending", "device": null, "bytes": null }));
+}
