@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the tests of the host, then the node in QEMU.
 //!
 //! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
-//! that a filter can pick any of them. The latency tests have a second node, in instruction time. What a test
-//! shows is its name.
+//! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
+//! have a third. What a test shows is its name.
 
 mod config;
 mod failures;
@@ -11,6 +11,7 @@ mod host;
 mod latency;
 mod lifecycle;
 mod serving;
+mod tools;
 
 use crate::board;
 use crate::client::{NodeSpec, RunningNode, token};
@@ -86,6 +87,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
         let image = image::build(&args.board, &args.source.options())?;
         node_tests(&image, filter, report)?;
         latency::run(&image, filter, report)?;
+        tools::run(&image, &args.source.options(), filter, report)?;
     }
     if report.passed + report.failed == 0 {
         return Err(Fail::new(Class::Input, "no test has that in its name"));
