@@ -18,6 +18,7 @@ pub mod led;
 mod listener;
 pub mod net;
 pub mod node;
+pub mod random;
 pub mod schema;
 pub mod status;
 pub mod store;

@@ -124,6 +124,8 @@ pub(crate) struct Connection {
     pub domid: DomId,
     pub kind: ConnKind,
     pub inbox: Inbox,
+    /// Bytes that have come in, in all.
+    pub received: u64,
     pub outbox: Outbox,
     /// Open ones; `None` is one that was given up for its age, which its client does not know yet.
     pub transactions: BTreeMap<u32, Option<Transaction>>,
@@ -144,6 +146,7 @@ impl Connection {
             domid,
             kind,
             inbox: Inbox::default(),
+            received: 0,
             outbox: Outbox::default(),
             transactions: BTreeMap::new(),
             next_transaction: 1,

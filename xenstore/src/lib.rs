@@ -2,13 +2,15 @@
 //!
 //! XenStore is the tree of small values through which a Xen host's domains find each other: toolstack,
 //! kernels and drivers write keys, watch for keys to change, and so agree on devices, rings and states.
-//! This crate is the whole server but for its connections to the world. It does no I/O, knows no time
-//! and starts no threads: bytes go in ([`Store::receive`]), bytes come out ([`Store::output`]). A driver
-//! carries them to and from the rings of domains and the sockets of tools. The toolstack itself, in the
-//! same process, uses [`Store::commit`], [`Store::read`] and [`Store::watch`] and no wire protocol.
+//! This crate is the whole server but for its connections to the world. It does no I/O, knows only the
+//! time that it is told ([`Store::advance`]) and starts no threads: bytes go in ([`Store::receive`]),
+//! bytes come out ([`Store::output`]). A driver carries them to and from the rings of domains
+//! ([`Store::connect`]) and the sockets of tools ([`Store::connect_socket`]). The toolstack itself, in
+//! the same process, uses [`Store::commit`], [`Store::read`] and [`Store::watch`] and no wire protocol.
 //!
-//! The specification is `docs/misc/xenstore.txt` of Xen 4.17; where it leaves something open, this does
-//! as the `xenstored` written in C does. Live update and CONTROL's debugging aids are left out.
+//! The specification is `docs/misc/xenstore.txt` of Xen 4.22, which has all of 4.17's; where it leaves
+//! something open, this does as the `xenstored` written in C does. Left out are soft quotas, and those
+//! commands of CONTROL that are about a process: live update, log files, memory reports.
 //!
 //! ```
 //! use xen_sys::DomId;
@@ -37,7 +39,12 @@
 //! - transactions remember what they read and wrote, and conflict only with changes of just that;
 //! - watches are looked up by path;
 //! - a guest is bounded in everything it can make the store hold ([`Limits`]), and a guest that does not
-//!   read its ring is not listened to any further.
+//!   read its ring is not listened to any further;
+//! - a guest that spoils others' transactions, or changes things without end, is not listened to for a
+//!   while;
+//! - all of the state can be written down and taken up by another process ([`Store::export`],
+//!   [`Store::import`]), at any moment if the calls since are written down too
+//!   ([`Store::start_journal`], [`Store::replay`]).
 
 mod account;
 mod connection;
@@ -69,6 +76,6 @@ pub use path::PathError;
 pub use perms::{Access, Perm, Perms};
 pub use quota::Limits;
 pub use state::ImportError;
-pub use store::{Store, WatchSpec};
+pub use store::{Progress, Store, WatchSpec};
 pub use toolstack::Change;
 pub use watch::Subscription;

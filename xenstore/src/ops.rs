@@ -12,7 +12,7 @@ use crate::event::Effect;
 use crate::path::{Path, ancestor};
 use crate::perms::{Access, Caller, Perms};
 use crate::quota::Limits;
-use crate::transaction::{Kind, Needs, Transaction};
+use crate::transaction::{Kind, Needs, TOUCH, Transaction};
 use crate::tree::{Found, Node, Stamp, Tree};
 
 /// Bytes that each node of a path that is to be created takes, roughly.
@@ -81,7 +81,9 @@ impl Op<'_> {
         let creator = self.caller.creator();
         let stamp = self.stamp;
         self.tree_mut().write(path.as_str(), value.unwrap_or_default(), creator, stamp);
-        Ok(self.done(path, Kind::Content, size + NEW_NODE, before, None))
+        // A new node's name is held besides the path that the transaction remembers.
+        let name = if before.is_none() { path.len() } else { 0 };
+        Ok(self.done(path, Kind::Content, size + name + NEW_NODE, before, None))
     }
 
     /// Removes a node with all below it. That there is none is no error if its parent is there.
@@ -169,7 +171,7 @@ impl Op<'_> {
             if !transaction.may_touch(path, self.limits.transaction_nodes) {
                 return Err(Error::Quota(Quota::TransactionNodes));
             }
-            if self.used.saturating_add(path.len()) > self.limits.memory {
+            if self.used.saturating_add(path.len() + TOUCH) > self.limits.memory {
                 return Err(Error::Quota(Quota::Memory));
             }
         }
@@ -209,7 +211,7 @@ impl Op<'_> {
             let parent = Path::trusted(ancestor(path.as_str(), level));
             self.note(&parent, Needs::SameParent)?;
             if let Scope::In(transaction) = &mut self.scope {
-                transaction.changed(&parent, Kind::Parent, 0);
+                transaction.changed(&parent, Kind::Parent, NEW_NODE);
             }
         }
         let nearest = Path::trusted(ancestor(path.as_str(), levels));

@@ -1,4 +1,16 @@
 //! Requests off the wire: taking payloads apart, answering.
+//!
+//! | type | where | who |
+//! |---|---|---|
+//! | READ, WRITE, MKDIR, RM, DIRECTORY, DIRECTORY_PART, GET_PERMS, SET_PERMS | here, on `ops.rs` | all |
+//! | WATCH, UNWATCH, RESET_WATCHES | `requests/watches.rs` | all |
+//! | TRANSACTION_START, TRANSACTION_END | `requests/transactions.rs` | all |
+//! | GET_DOMAIN_PATH | `requests/domains.rs` | all |
+//! | INTRODUCE, RELEASE, RESUME, SET_TARGET, IS_DOMAIN_INTRODUCED | `requests/domains.rs` | dom0 |
+//! | GET_FEATURE | `requests/settings.rs` | all, of another domain dom0 |
+//! | SET_FEATURE, GET_QUOTA, SET_QUOTA | `requests/settings.rs` | dom0 |
+//! | CONTROL | `requests/control.rs` | dom0 |
+//! | WATCH_EVENT, ERROR, 20 (RESTRICT, which is gone), any other | refused: `ENOSYS` | |
 
 use std::sync::Arc;
 

@@ -20,9 +20,14 @@
 //! generations, no events that are owed and no credit, and no checksum. Here the nodes of the live tree
 //! and of all snapshots are one pool, each node once, and named by number, so that what trees share they
 //! still share after an import: that is how a transaction tells what has changed.
+//!
+//! [`Store::export`]: crate::Store::export
+//! [`Store::import`]: crate::Store::import
 
 mod format;
+mod journal;
 mod read;
 mod write;
 
 pub use format::ImportError;
+pub(crate) use journal::Call;

@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::pace::Paces;
 use crate::path::Path;
 use crate::quota::Limits;
+use crate::state::Call;
 use crate::tree::{Stamp, Tree, stamp};
 use crate::watch::{Owner, Subscription, Watches};
 
@@ -39,6 +40,17 @@ pub struct Store {
     pub(crate) last_subscription: u64,
     pub(crate) events: Vec<Event>,
     pub(crate) requests: Vec<DriverRequest>,
+    /// Calls since the last [`take_journal`](Store::take_journal), if they are written down.
+    pub(crate) journal: Option<Vec<u8>>,
+}
+
+/// How far a client's two byte streams have come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Bytes of requests that the store has taken.
+    pub received: u64,
+    /// Bytes of replies and events that were [consumed](Store::consume_output).
+    pub sent: u64,
 }
 
 /// A client's watch, as it asked for it; what a driver keeps in order to restore it after a restart.
@@ -68,11 +80,13 @@ impl Store {
             last_subscription: 0,
             events: Vec::new(),
             requests: Vec::new(),
+            journal: None,
         }
     }
 
     /// A new client, through the ring of `domid` and with its rights.
     pub fn connect(&mut self, domid: DomId) -> ConnId {
+        self.note(&Call::Connect(domid));
         self.connections.add(domid, ConnKind::Ring)
     }
 
@@ -80,11 +94,17 @@ impl Store {
     /// what a guest is bounded in does not bound it, but for events that it does not read
     /// ([`Limits::socket_output`]).
     pub fn connect_socket(&mut self) -> ConnId {
+        self.note(&Call::ConnectSocket);
         self.connections.add(DomId::DOM0, ConnKind::Socket)
     }
 
     /// Forgets a client with its watches, transactions, and whatever waits in either direction.
     pub fn disconnect(&mut self, conn: ConnId) {
+        self.note(&Call::Disconnect(conn));
+        self.forget(conn);
+    }
+
+    fn forget(&mut self, conn: ConnId) {
         if let Some(connection) = self.connections.remove(conn) {
             for (path, token) in connection.watches() {
                 self.watches.remove(path, Owner::Conn(conn), token);
@@ -95,12 +115,21 @@ impl Store {
     /// Starts a client anew as a ring's reconnection demands (`docs/misc/xenstore-ring.txt`): no
     /// watches, no transactions, nothing half read or not yet sent.
     pub fn reset(&mut self, conn: ConnId) {
+        self.note(&Call::Reset(conn));
         if let Some(connection) = self.connections.get(conn) {
             let mut fresh = Connection::new(connection.domid, connection.kind);
             fresh.announced = connection.announced;
-            self.disconnect(conn);
+            self.forget(conn);
             self.connections.by_id.insert(conn, fresh);
         }
+    }
+
+    /// How many bytes a client has sent, and how many of its output were taken, since it was connected or
+    /// reset. After a restart, a driver compares this with the ring's indices, and makes good what it
+    /// had no time for: what was received is taken out of the ring, what the client has is consumed.
+    pub fn progress(&self, conn: ConnId) -> Option<Progress> {
+        let connection = self.connections.get(conn)?;
+        Some(Progress { received: connection.received, sent: connection.outbox.consumed })
     }
 
     /// The limits that hold for guests that have none of their own.
@@ -110,6 +139,7 @@ impl Store {
 
     /// Changes these limits. Whoever has more already keeps it, and gets no more.
     pub fn set_limits(&mut self, limits: Limits) {
+        self.note(&Call::SetLimits(&limits));
         self.limits = limits;
     }
 
@@ -128,6 +158,9 @@ impl Store {
     /// names them), and transactions that are too old are given up. Best called before every
     /// [`receive`](Store::receive), and at [`deadline`](Store::deadline).
     pub fn advance(&mut self, now: Duration) {
+        if now > self.paces.now {
+            self.note(&Call::Advance(now));
+        }
         let resumed = self.paces.advance(now, &self.limits);
         if !resumed.is_empty() {
             let of_them = |(id, domid, _): (ConnId, DomId, _)| resumed.contains(&domid).then_some(id);
@@ -171,7 +204,9 @@ impl Store {
     /// # Errors
     /// The stream cannot be followed any longer: [`disconnect`](Store::disconnect) it.
     pub fn receive(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Broken> {
+        self.note(&Call::Receive(conn, bytes));
         let connection = self.connections.get_mut(conn).ok_or(Broken::NoConnection)?;
+        connection.received += bytes.len() as u64;
         connection.inbox.push(bytes)?;
         self.work_off(conn);
         match self.connections.get(conn) {
@@ -197,6 +232,7 @@ impl Store {
     /// Tells that the first `n` bytes of [`output`](Store::output) have been carried away. This may
     /// make room for what waited, so that there is new output.
     pub fn consume_output(&mut self, conn: ConnId, n: usize) {
+        self.note(&Call::ConsumeOutput(conn, n));
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.outbox.consume(n);
             if connection.owes_events {
@@ -214,6 +250,9 @@ impl Store {
 
     /// What clients of the control domain have asked of the toolstack since the last call.
     pub fn take_requests(&mut self) -> Vec<DriverRequest> {
+        if !self.requests.is_empty() {
+            self.note(&Call::TakeRequests);
+        }
         std::mem::take(&mut self.requests)
     }
 
@@ -239,6 +278,7 @@ impl Store {
     /// # Errors
     /// The path is malformed, or the watch is set already.
     pub fn restore_watch(&mut self, conn: ConnId, spec: &WatchSpec) -> Result<(), Error> {
+        self.note(&Call::RestoreWatch(conn, spec));
         let domid = self.connections.get(conn).ok_or(Error::NoWatch)?.domid;
         let named = Path::to_watch(spec.path.as_bytes(), domid)
             .map_err(|reason| Error::path(spec.path.as_bytes(), reason))?;

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::event::{Effect, Event};
 use crate::path::Path;
 use crate::perms::Perms;
+use crate::state::Call;
 use crate::store::Store;
 use crate::tree::{Node, Pick};
 use crate::watch::{Owner, Subscription, Watch};
@@ -80,6 +81,7 @@ impl Store {
     /// # Errors
     /// A path is malformed, or the root is to be removed.
     pub fn commit(&mut self, batch: &[Change]) -> Result<(), Error> {
+        self.note(&Call::Commit(batch));
         let mut paths = Vec::with_capacity(batch.len());
         for change in batch {
             let text = change.path().as_bytes();
@@ -127,6 +129,7 @@ impl Store {
 
     /// Starts to serve a domain: fires `@introduceDomain`, unless it was introduced already.
     pub fn introduce(&mut self, domid: DomId) {
+        self.note(&Call::Introduce(domid));
         if self.domains.introduce(domid) {
             self.fire_special(INTRODUCE_DOMAIN, domid);
         }
@@ -135,6 +138,7 @@ impl Store {
     /// Tells that a domain has shut down or crashed, and still exists: fires `@releaseDomain`, once
     /// until it is resumed or introduced again.
     pub fn stopped(&mut self, domid: DomId) {
+        self.note(&Call::Stopped(domid));
         if self.domains.stop(domid) {
             self.fire_special(RELEASE_DOMAIN, domid);
         }
@@ -144,6 +148,7 @@ impl Store {
     /// all below them, and every right given to it (its number may be used again), then fires
     /// `@releaseDomain`. Its connections are left to [`disconnect`](Store::disconnect).
     pub fn release(&mut self, domid: DomId) {
+        self.note(&Call::Release(domid));
         if domid == DomId::DOM0 {
             return;
         }
@@ -165,6 +170,7 @@ impl Store {
     /// # Errors
     /// The path is malformed.
     pub fn watch(&mut self, path: &str) -> Result<Subscription, Error> {
+        self.note(&Call::Watch(path));
         let checked = match path.as_bytes() {
             text @ [b'@', ..] => Path::to_watch(text, DomId::DOM0).map(|named| named.path),
             text => Path::absolute(text),
@@ -186,6 +192,7 @@ impl Store {
 
     /// Ends a [`watch`](Store::watch).
     pub fn unwatch(&mut self, subscription: Subscription) {
+        self.note(&Call::Unwatch(subscription));
         if let Some(path) = self.subscriptions.remove(&subscription) {
             self.watches.remove(&path, Owner::Local(subscription), &[]);
             self.events.retain(|event| event.subscription != subscription);
@@ -195,6 +202,9 @@ impl Store {
     /// What has happened for any [`watch`](Store::watch) since the last call, in order. They are kept
     /// until they are taken, so take them after every call.
     pub fn take_events(&mut self) -> Vec<Event> {
+        if !self.events.is_empty() {
+            self.note(&Call::TakeEvents);
+        }
         std::mem::take(&mut self.events)
     }
 

@@ -16,6 +16,9 @@ use crate::event::Effect;
 use crate::path::Path;
 use crate::tree::{Found, Node, Stamp, Tree, author};
 
+/// Bytes that a transaction takes for each path that it remembers, besides the path, roughly.
+pub(crate) const TOUCH: usize = 64;
+
 /// What the transaction relies on, at one path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Needs {
@@ -94,7 +97,7 @@ impl Transaction {
         let touch = match self.touched.get_mut(path) {
             Some(touch) => touch,
             None => {
-                self.bytes = self.bytes.saturating_add(path.len());
+                self.bytes = self.bytes.saturating_add(path.len() + TOUCH);
                 self.touched.entry(path.clone()).or_default()
             }
         };

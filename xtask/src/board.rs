@@ -241,7 +241,7 @@ fn overlay(base: &mut toml::Table, top: toml::Table) {
 }
 
 /// Every board there is.
-fn names() -> Vec<String> {
+pub fn names() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(paths::root().join("board"))
         .map(|entries| {
             let boards = entries.flatten().filter(|entry| entry.path().join("board.toml").is_file());

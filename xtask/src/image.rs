@@ -72,9 +72,8 @@ pub struct Image {
     pub board: Board,
     /// Where its files are.
     pub directory: PathBuf,
-    /// The card's image, for boards that start from one; what is on it can be had by [`card::read`]. The others
+    /// The card's image, for boards that start from one; what is on it can be had by [`card::Edit`]. The others
     /// have the three files below.
-    #[allow(dead_code, reason = "for QEMU, which does not start boards from their cards yet")]
     pub card: Option<PathBuf>,
 }
 
@@ -166,6 +165,8 @@ fn root_file_system(
     unikernels: BTreeMap<String, Vec<u8>>,
 ) -> Result<Tree> {
     let mut tree = Tree::default();
+    // The root itself: the kernel's own is one that anybody may write to.
+    tree.directory(".");
     for directory in ["dev", "proc", "root", "run", "sys", "tmp", "var/log"] {
         tree.directory(directory);
     }

@@ -57,12 +57,27 @@ pub fn unpack(zimage: &[u8], ram_block: u32) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// The header of a gzip file, RFC 1952, section 2.3: where its flags are, the flag that a name follows, its length.
+const GZIP_FLAGS: usize = 3;
+const GZIP_NAME: u8 = 8;
+const GZIP_HEADER: usize = 10;
+
 /// Packs a kernel for Xen, which unpacks it into memory of its own before it looks at it, and then copies it to
 /// the same place as one that was not packed (`kernel_decompress` and `kernel_zimage_place` of
 /// xen/arch/arm/kernel.c, 4.17).
 pub fn gzip(kernel: &[u8]) -> Result<Vec<u8>> {
     let mut gzip = flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::best());
-    gzip.write_all(kernel).and_then(|()| gzip.finish()).context("packing the kernel")
+    let mut packed = gzip.write_all(kernel).and_then(|()| gzip.finish()).context("packing the kernel")?;
+    // Xen reads the last four bytes, the unpacked size, as a word, and dies of a data abort where that is not
+    // aligned (`output_length`, tried with 4.17). The name in the header fills up.
+    let mut name = b"kernel".to_vec();
+    while !(packed.len() + name.len() + 1).is_multiple_of(4) {
+        name.push(b'-');
+    }
+    name.push(0);
+    packed[GZIP_FLAGS] |= GZIP_NAME;
+    packed.splice(GZIP_HEADER..GZIP_HEADER, name);
+    Ok(packed)
 }
 
 fn parse(zimage: &[u8]) -> Result<Payload> {
@@ -151,6 +166,19 @@ mod tests {
         data.extend_from_slice(&payload);
         data.extend_from_slice(&recorded.to_le_bytes());
         data
+    }
+
+    #[test]
+    fn packed_kernels_have_their_size_in_an_aligned_word() {
+        for length in 0..40 {
+            let kernel: Vec<u8> = (0..length).map(|n| (n * n) as u8).collect();
+            let packed = gzip(&kernel).expect("packed");
+            assert_eq!(packed.len() % 4, 0);
+            assert_eq!(word(&packed, packed.len() - 4), Some(length));
+            let mut unpacked = Vec::new();
+            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).expect("unpacked");
+            assert_eq!(unpacked, kernel);
+        }
     }
 
     #[test]

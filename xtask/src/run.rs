@@ -1,26 +1,34 @@
 //! `cargo xtask run`: the node in QEMU, on this terminal.
+//!
+//! The node's address, and those of its services, may be known only when a DHCP server has given them. So a thread
+//! reads along on the console until the daemon says that it is ready, asks it for its services, and then has QEMU
+//! make the ways in.
 
 use crate::board;
+use crate::card::Edit;
+use crate::client::{Status, ready_address};
 use crate::fail::{Class, Fail};
 use crate::image::{self, Image, SourceArgs};
-use crate::initramfs::ExtraFile;
-use crate::qemu::{self, ConsoleKind, Forward, Protocol, free_port};
-use crate::{paths, ui};
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use crate::qemu::{self, ConsoleKind, Forward, Monitor, Protocol, Start};
+use crate::ui;
+use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Boot the node in QEMU and stay, with its console on this terminal, and DNS, status and the services'
-/// port 80 forwarded to localhost. Leave with Ctrl-A x.
+/// Boot the node in QEMU and stay, with its console on this terminal. When it is ready, DNS, status and the
+/// services' port 80 are forwarded to localhost. A board with a card starts from a copy of it. Leave with Ctrl-A x.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask run\n  cargo xtask run --config my-jitsu.toml\n  \
-                        cargo xtask run --icount")]
+                        cargo xtask run --icount\n  cargo xtask run --board bananapi-m2-ultra")]
 pub struct Args {
     /// Which of the folders in board/
     #[arg(long, default_value = board::DEFAULT)]
     board: String,
-    /// Replaces the node's /etc/jitsu.toml
+    /// Replaces the node's jitsu.toml, the one on the card if it has one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Let virtual time count instructions, one per nanosecond, on one CPU
@@ -31,24 +39,46 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let config = args.config.clone().unwrap_or_else(|| paths::root().join("rootfs-overlay/etc/jitsu.toml"));
-    let content = std::fs::read(&config)
-        .map_err(|e| Fail::new(Class::Input, format!("configuration {}: {e}", config.display())))?;
-    let ways_in = WaysIn::find(&content)?;
-
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path)
+            .map_err(|e| Fail::new(Class::Input, format!("configuration {}: {e}", path.display())))
+    };
+    let config = args.config.as_ref().map(read).transpose()?;
     let image = image::build(&args.board, &args.source.options())?;
-    let replaced =
-        args.config.as_ref().map(|_| ExtraFile { path: "/etc/jitsu.toml".into(), mode: 0o644, content });
-    boot(&image, replaced.as_slice(), args.icount, &ways_in)
+    let directory = tempfile::tempdir().context("creating a temporary directory")?;
+    let start = start(image, config, directory.path())?;
+    boot(&start, args.icount, directory.path())
 }
 
-fn boot(image: &Image, files: &[ExtraFile], icount: bool, ways_in: &WaysIn) -> Result<()> {
-    let directory = tempfile::tempdir().context("creating a temporary directory")?;
-    let initramfs = qemu::initramfs_of(image, files, directory.path())?;
-    let cpus = if icount { 1 } else { image.board.machine()?.cpus };
-    let arguments =
-        qemu::arguments(image, &initramfs, cpus, icount, &ways_in.forwards, &ConsoleKind::Terminal)?;
-    ui::say(&ways_in.text);
+/// What the node starts from, with `config` in the place where it looks first.
+fn start(image: Image, config: Option<String>, directory: &Path) -> Result<Start> {
+    if image.card.is_none() {
+        return Ok(match config {
+            Some(config) => Start::configured(image, config, Vec::new()),
+            None => Start::Memory { image, extra_files: Vec::new(), disk: None },
+        });
+    }
+    let start = Start::card(&image, directory)?;
+    if let (Start::Card { card, .. }, Some(config)) = (&start, config) {
+        Edit::open(card)?.write("jitsu.toml", config.as_bytes())?;
+    }
+    Ok(start)
+}
+
+fn boot(start: &Start, icount: bool, directory: &Path) -> Result<()> {
+    let (log, socket) = (directory.join("console"), directory.join("monitor"));
+    pipe(&log)?;
+    let monitor =
+        UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
+    let console = ConsoleKind::Terminal { log: &log, monitor: &socket };
+    let arguments = qemu::arguments(start, icount, &console, directory)?;
+    // Not waited for: it ends with the console, which may never have begun.
+    std::thread::spawn(move || {
+        if let Err(error) = guide(&log, &monitor) {
+            ui::say(format!("no ways into the node from this host: {error:#}"));
+        }
+    });
+    ui::say("leave:   Ctrl-A x");
     let status = qemu::command(&arguments).status().map_err(|e| {
         Fail::new(Class::Host, format!("starting qemu-system-arm: {e}; try `cargo xtask setup`"))
     })?;
@@ -58,87 +88,85 @@ fn boot(image: &Image, files: &[ExtraFile], icount: bool, ways_in: &WaysIn) -> R
     Err(Fail::new(Class::Node, format!("qemu-system-arm ended with {status}")))
 }
 
-/// What leads from this host into the node, and how to tell people.
-struct WaysIn {
-    forwards: Vec<Forward>,
-    text: String,
+/// A named pipe, for QEMU to write the console's text to.
+fn pipe(path: &Path) -> Result<()> {
+    let made = Command::new("mkfifo").arg(path).status().context("running mkfifo")?;
+    ensure!(made.success(), "mkfifo {}: {made}", path.display());
+    Ok(())
 }
 
-/// What is needed of a node's configuration. The node judges the rest of it, and says so in its status.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Config {
-    node: Node,
-    service: Vec<Service>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Node {
-    address: String,
-    domain: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Service {
-    name: String,
-    address: Option<Ipv4Addr>,
-}
-
-impl WaysIn {
-    fn find(config: &[u8]) -> Result<Self> {
-        let text = String::from_utf8_lossy(config);
-        let config: Config = toml::from_str(&text)
-            .map_err(|e| Fail::new(Class::Input, format!("the node's configuration: {e}")))?;
-        let node: Ipv4Addr = config.node.address.split('/').next().unwrap_or_default().parse().map_err(|_| {
-            let address = &config.node.address;
-            Fail::new(Class::Input, format!("the node's configuration: node.address = {address:?} is no address; expected for example \"10.0.2.15/24\""))
-        })?;
-
-        let (dns, status) = (free_port()?, free_port()?);
-        let to = |protocol, host_port, address, port| Forward {
-            protocol,
-            host_port,
-            guest: SocketAddrV4::new(address, port),
-        };
-        let mut forwards = vec![
-            to(Protocol::Udp, dns, node, 53),
-            to(Protocol::Tcp, dns, node, 53),
-            to(Protocol::Tcp, status, node, 80),
-        ];
-        let domain = config.node.domain;
-        let mut text = format!("status:  curl http://127.0.0.1:{status}/status\n");
-        for service in config.service {
-            let Some(address) = service.address else { continue };
-            let (name, port) = (service.name, free_port()?);
-            forwards.push(to(Protocol::Tcp, port, address, 80));
-            text += &format!(
-                "{name}:  dig @127.0.0.1 -p {dns} {name}.{domain}  and then  curl http://127.0.0.1:{port}/\n"
-            );
+/// Waits until the node is ready, then makes the ways in and tells of them.
+fn guide(console: &Path, monitor: &UnixListener) -> Result<()> {
+    let file = File::open(console).with_context(|| format!("reading {}", console.display()))?;
+    let mut console = BufReader::new(file);
+    let mut monitor =
+        Monitor::new(monitor.accept().context("QEMU's monitor")?.0).context("QEMU's monitor")?;
+    let mut line = Vec::new();
+    let address = loop {
+        line.clear();
+        if console.read_until(b'\n', &mut line).context("reading the console")? == 0 {
+            return Ok(());
         }
-        text += "leave:   Ctrl-A x\n";
-        Ok(Self { forwards, text })
+        if let Some(address) = ready_address(&String::from_utf8_lossy(&line)) {
+            break address;
+        }
+    };
+    let told = ways_in(&mut monitor, address);
+    // QEMU would wait for somebody who reads the console.
+    std::thread::spawn(move || io::copy(&mut console, &mut io::sink()));
+    told
+}
+
+/// Has QEMU make the ways in, and tells of them.
+fn ways_in(monitor: &mut Monitor, node: Ipv4Addr) -> Result<()> {
+    let mut open = |protocol, address, port| {
+        let forward = Forward::new(protocol, SocketAddrV4::new(address, port))?;
+        monitor.forward(&forward)?;
+        Ok::<_, anyhow::Error>(forward.host_port)
+    };
+    let (dns, http) = (open(Protocol::Udp, node, 53)?, open(Protocol::Tcp, node, 80)?);
+    ui::say(format!("status:  curl http://127.0.0.1:{http}/status"));
+    let status = Status::fetch((Ipv4Addr::LOCALHOST, http).into())?;
+    for service in status.services {
+        let port = open(Protocol::Tcp, service.address, 80)?;
+        let name = service.dns.first().unwrap_or(&service.name);
+        ui::say(format!(
+            "{}:  dig @127.0.0.1 -p {dns} {name}  and then  curl http://127.0.0.1:{port}/",
+            service.name
+        ));
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::Board;
 
     #[test]
-    fn the_shipped_configuration_has_ways_in() {
-        let path = paths::root().join("rootfs-overlay/etc/jitsu.toml");
-        let ways_in = WaysIn::find(&std::fs::read(path).expect("read")).expect("valid");
-        let guests: Vec<_> = ways_in.forwards.iter().map(|f| f.guest.to_string()).collect();
-        assert_eq!(guests, ["10.0.2.15:53", "10.0.2.15:53", "10.0.2.15:80", "10.0.2.20:80"]);
-        assert_eq!(ways_in.forwards[0].host_port, ways_in.forwards[1].host_port);
-        assert!(ways_in.text.contains("www.jitsu.test"));
+    fn a_configuration_goes_into_the_initramfs_of_a_board_without_a_card() {
+        let board = Board::read(board::DEFAULT).expect("board");
+        let image = Image { board, directory: "/nowhere".into(), card: None };
+        let files = |config| match start(image.clone(), config, Path::new("/nowhere")).expect("start") {
+            Start::Memory { extra_files, .. } => extra_files,
+            Start::Card { .. } => panic!("no card"),
+        };
+        assert!(files(None).is_empty());
+        let files = files(Some("[node]\n".to_owned()));
+        assert_eq!(files.len(), 1);
+        assert_eq!(
+            (files[0].path.as_str(), files[0].content.as_slice()),
+            ("/etc/jitsu.toml", &b"[node]\n"[..])
+        );
     }
 
     #[test]
-    fn a_node_without_address_is_refused() {
-        assert!(WaysIn::find(b"[node]\naddress = \"here\"\n").is_err());
-        assert!(WaysIn::find(b"not toml").is_err());
+    fn pipes_are_made() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("console");
+        pipe(&path).expect("made");
+        use std::os::unix::fs::FileTypeExt;
+        assert!(std::fs::metadata(&path).expect("metadata").file_type().is_fifo());
+        assert!(pipe(&path).is_err());
     }
 }

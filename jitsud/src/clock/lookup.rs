@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use hickory_server::proto::ProtoError;
-use hickory_server::proto::op::{Message, MessageType, Query, ResponseCode};
+use hickory_server::proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_server::proto::rr::{Name, RData, RecordType};
 
 /// Longest reply over UDP to a question without extensions (RFC 1035, section 2.3.4).
@@ -37,15 +37,15 @@ pub enum Error {
 pub struct Question(Message);
 
 impl Question {
-    /// Asks for the IPv4 address of a host.
-    pub fn new(host: &str) -> Result<Self, Error> {
+    /// Asks for the IPv4 address of a host. `id` is to be one that others cannot guess.
+    pub fn new(host: &str, id: u16) -> Result<Self, Error> {
         let mut name = Name::from_ascii(host).map_err(|_| Error::NotAName)?;
         // There is no search list: a name is a whole one.
         name.set_fqdn(true);
         if name.is_root() {
             return Err(Error::NotAName);
         }
-        let mut message = Message::query();
+        let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.add_query(Query::query(name, RecordType::A));
         Ok(Question(message))
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn an_address_behind_an_alias() {
-        let question = Question::new("ntp.example").unwrap();
+        let question = Question::new("ntp.example", 4711).unwrap();
         let sent = Message::from_vec(&question.to_bytes().unwrap()).unwrap();
         assert!(sent.metadata.recursion_desired);
         assert_eq!(sent.queries[0].name().to_string(), "ntp.example.");
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn replies_without_one() {
-        let question = Question::new("ntp.example").unwrap();
+        let question = Question::new("ntp.example", 4711).unwrap();
         let stray = |change: fn(&mut Message)| {
             matches!(question.answer(&reply(&question, change)), Err(Error::Stray))
         };
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_no_name_is_not_asked_for() {
         for wrong in ["", ".", "a..b", &"x".repeat(64), "two words"] {
-            assert!(matches!(Question::new(wrong), Err(Error::NotAName)), "{wrong:?}");
+            assert!(matches!(Question::new(wrong, 4711), Err(Error::NotAName)), "{wrong:?}");
         }
     }
 }

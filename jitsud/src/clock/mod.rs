@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::directory::Moment;
+use crate::random::Random;
 use crate::schema::ClockStatus;
 use discipline::{Discipline, Sample, Verdict};
 
@@ -210,7 +211,9 @@ async fn resolve(name: &str, resolvers: &[Ipv4Addr]) -> Result<IpAddr, Error> {
 }
 
 async fn question(resolver: SocketAddr, name: &str) -> Result<Ipv4Addr, Error> {
-    let question = lookup::Question::new(name)?;
+    // hickory's own numbers come from /dev/random, and the whole daemon would wait until the kernel has enough of them.
+    let id = Random::from_system().number() as u16;
+    let question = lookup::Question::new(name, id)?;
     let socket = connected(resolver).await?;
     socket.send(&question.to_bytes()?).await?;
     let answer = async {

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::message::{Kind, Question, Reply, question};
-use super::{Identity, Lease, Random};
+use super::{Identity, Lease};
 use crate::directory::Moment;
+use crate::random::Random;
 
 /// First and longest pause between questions; doubled each time (RFC 2131, section 4.1).
 const FIRST_PAUSE: Duration = Duration::from_secs(4);

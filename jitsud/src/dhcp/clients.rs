@@ -9,8 +9,9 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep};
 
 use super::message::{CLIENT_PORT, ROOM, Reply, SERVER_PORT};
-use super::{Client, Event, Identity, Random};
+use super::{Client, Event, Identity};
 use crate::directory::Moment;
+use crate::random::Random;
 
 /// Pause after a failed `recv`, lest a broken network makes a busy loop.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(100);

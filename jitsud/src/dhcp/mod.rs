@@ -27,7 +27,6 @@
 mod client;
 mod clients;
 mod message;
-mod random;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -39,7 +38,6 @@ use std::time::Duration;
 pub use client::{Client, Event, Output};
 pub use clients::Clients;
 pub use message::{Kind, Reply};
-pub use random::Random;
 
 use crate::config::{Addressing, Mac};
 

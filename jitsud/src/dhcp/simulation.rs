@@ -9,6 +9,7 @@ use smoltcp::wire::DhcpMessageType;
 use super::tests::{Message, read_question};
 use super::*;
 use crate::directory::Moment;
+use crate::random::Random;
 
 const CLIENTS: u8 = 4;
 

@@ -7,6 +7,7 @@ use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr};
 
 use super::*;
 use crate::directory::Moment;
+use crate::random::Random;
 
 pub const MAC: Mac = Mac([0x00, 0x16, 0x3e, 1, 2, 3]);
 const SERVER: [u8; 4] = [192, 168, 7, 1];

@@ -136,7 +136,7 @@ impl Writer {
 }
 
 /// A record's body, being written.
-pub(super) struct Body<'w>(&'w mut Vec<u8>);
+pub(super) struct Body<'w>(pub &'w mut Vec<u8>);
 
 impl Body<'_> {
     pub fn u8(&mut self, value: u8) {
@@ -215,6 +215,11 @@ impl<'r> Reader<'r> {
             return Err(ImportError::Checksum { expected: crc, found });
         }
         Ok(Reader { rest, whole: image.len(), record: "a record's header" })
+    }
+
+    /// An entry of a journal, which was checked.
+    pub fn of_entry(entry: &'r [u8]) -> Reader<'r> {
+        Reader { rest: entry, whole: entry.len(), record: "a journal's entry" }
     }
 
     /// The next record's kind and body.

@@ -143,7 +143,7 @@ impl Import {
         let domain = Domain {
             introduced: body.flag()?,
             stopped: body.flag()?,
-            target: body.option(domid_of)?,
+            target: body.option(self::domid)?,
             features: body.u32()?,
             limits: body.option(limits)?.map(Box::new),
         };
@@ -202,6 +202,8 @@ impl Import {
         let kind = if body.flag()? { ConnKind::Socket } else { ConnKind::Ring };
         body.rule(kind == ConnKind::Ring || domid == DomId::DOM0, "a socket of a guest")?;
         let mut connection = Connection::new(domid, kind);
+        connection.received = body.u64()?;
+        body.rule(connection.received < 1 << 63, "more input than there can be")?;
         let input = body.bytes()?;
         let mut inbox = Inbox::default();
         inbox.push(input).map_err(|_| body.wrong("requests that are none"))?;
@@ -347,14 +349,10 @@ fn request(body: &mut Reader<'_>) -> Read<DriverRequest> {
     })
 }
 
-fn domid(body: &mut Reader<'_>) -> Read<DomId> {
+pub(super) fn domid(body: &mut Reader<'_>) -> Read<DomId> {
     let domid = DomId(body.u16()?);
     body.rule(domid < DomId::FIRST_RESERVED, "no domain's number")?;
     Ok(domid)
-}
-
-fn domid_of(body: &mut Reader<'_>) -> Read<DomId> {
-    domid(body)
 }
 
 fn node_path(body: &mut Reader<'_>) -> Read<Path> {
@@ -376,7 +374,7 @@ fn token(body: &mut Reader<'_>) -> Read<Box<[u8]>> {
 }
 
 /// Permissions; those that are the same share their memory, as they did.
-fn perms(known: &mut HashMap<Vec<u8>, Perms>, body: &mut Reader<'_>) -> Read<Perms> {
+pub(super) fn perms(known: &mut HashMap<Vec<u8>, Perms>, body: &mut Reader<'_>) -> Read<Perms> {
     let mut key = Vec::new();
     let entries = body.list(|body| {
         let (letter, number) = (body.u8()?, body.u16()?);
@@ -395,7 +393,7 @@ fn perms(known: &mut HashMap<Vec<u8>, Perms>, body: &mut Reader<'_>) -> Read<Per
     Ok(perms)
 }
 
-fn limits(body: &mut Reader<'_>) -> Read<Limits> {
+pub(super) fn limits(body: &mut Reader<'_>) -> Read<Limits> {
     Ok(Limits {
         nodes: body.size()?,
         node_size: body.size()?,

@@ -152,6 +152,7 @@ impl Pool<'_> {
 fn write_connection(body: &mut Body<'_>, connection: &Connection) {
     body.u16(connection.domid.0);
     body.flag(connection.kind == ConnKind::Socket);
+    body.u64(connection.received);
     body.bytes(connection.inbox.pending());
     body.bytes(connection.outbox.pending());
     body.u64(connection.outbox.consumed);
@@ -234,14 +235,14 @@ fn path(body: &mut Body<'_>, path: &Path) {
     body.bytes(path.as_str().as_bytes());
 }
 
-fn perms(body: &mut Body<'_>, perms: &Perms) {
+pub(super) fn perms(body: &mut Body<'_>, perms: &Perms) {
     body.list(perms.entries().iter(), |body, perm| {
         body.u8(perm.access.letter() as u8);
         body.u16(perm.domid.0);
     });
 }
 
-fn limits(body: &mut Body<'_>, limits: &Limits) {
+pub(super) fn limits(body: &mut Body<'_>, limits: &Limits) {
     // Taken apart, so that a new field cannot be forgotten.
     let Limits {
         nodes,

@@ -45,6 +45,10 @@ fn message(random: &mut Random) -> Vec<u8> {
 struct Twins {
     steady: Store,
     restarted: Store,
+    /// What the steady one was at some moment.
+    base: Vec<u8>,
+    /// What has happened to it since.
+    journal: Vec<u8>,
 }
 
 impl Twins {
@@ -52,6 +56,29 @@ impl Twins {
         let result = act(&mut self.steady);
         assert_eq!(act(&mut self.restarted), result);
         result
+    }
+
+    /// What was kept of the steady one, an export and a journal, makes the same state again.
+    fn replay(&mut self) {
+        self.journal.extend(self.steady.take_journal());
+        let mut replayed = Store::import(&self.base).unwrap();
+        assert_eq!(replayed.replay(&self.journal), self.journal.len());
+        // Whom the driver was told to look at is not kept: it looks at all after a restart.
+        self.both(Store::connections_with_output);
+        replayed.connections_with_output();
+        assert!(replayed.export() == self.steady.export(), "a replay makes the same");
+        // An entry that is not whole is left out, and nothing else.
+        for cut in 1..self.journal.len().min(12) {
+            let whole = self.journal.len() - cut;
+            let mut torn = Store::import(&self.base).unwrap();
+            assert!(torn.replay(&self.journal[..whole]) <= whole);
+        }
+    }
+
+    fn rebase(&mut self) {
+        self.steady.start_journal();
+        self.base = self.steady.export();
+        self.journal.clear();
     }
 
     fn restart(&mut self) {
@@ -68,9 +95,10 @@ fn small() -> Store {
         transactions: 3,
         outstanding: 4,
         memory: 8000,
-        output: 2000,
-        socket_output: 3000,
-        write_burst: 20,
+        output: 200,
+        socket_output: 250,
+        write_burst: 4,
+        writes_per_second: 20,
         transaction_age: Duration::from_millis(300),
         ..Limits::default()
     };
@@ -85,7 +113,8 @@ fn a_restart_at_any_moment_changes_nothing() {
     let (mut paused, mut halves, mut open) = (0, 0, 0);
     for seed in 0..60 {
         let mut random = Random(seed);
-        let mut twins = Twins { steady: small(), restarted: small() };
+        let mut twins = Twins { steady: small(), restarted: small(), base: Vec::new(), journal: Vec::new() };
+        twins.rebase();
         let watched = ["/local/domain", "@introduceDomain"];
         for path in watched {
             twins.both(|store| store.watch(path)).unwrap();
@@ -152,10 +181,54 @@ fn a_restart_at_any_moment_changes_nothing() {
                 open += usize::from(twins.steady.deadline().is_some());
                 twins.restart();
             }
+            match random.below(60) {
+                0 => twins.rebase(),
+                1 | 2 => twins.replay(),
+                _ => {}
+            }
         }
         assert!(twins.steady.export() == twins.restarted.export(), "seed {seed}");
     }
     assert!(paused > 100 && halves > 1000 && open > 100, "{paused} {halves} {open}");
+}
+
+/// After a restart the driver knows from the ring's indices what it had no time for.
+#[test]
+fn progress_tells_what_was_taken_and_given() {
+    let mut store = small();
+    let conn = store.connect(DomId(5));
+    let bytes = message(&mut Random(5));
+    store.receive(conn, &bytes).unwrap();
+    let waiting = store.output(conn).len();
+    store.consume_output(conn, waiting - 1);
+    let again = Store::import(&store.export()).unwrap();
+    let progress = again.progress(conn).unwrap();
+    assert_eq!((progress.received, progress.sent), (bytes.len() as u64, waiting as u64 - 1));
+    assert_eq!(again.output(conn).len(), 1);
+    store.reset(conn);
+    let fresh = store.progress(conn).unwrap();
+    assert_eq!((fresh.received, fresh.sent), (0, 0));
+    store.disconnect(conn);
+    assert_eq!(store.progress(conn), None);
+}
+
+/// A flipped bit ends a replay there.
+#[test]
+fn a_damaged_journal_is_replayed_up_to_the_damage() {
+    let mut store = small();
+    let base = store.export();
+    store.start_journal();
+    store.commit(&[Change::write("/one", "1")]).unwrap();
+    let first = store.take_journal();
+    store.commit(&[Change::write("/two", "2")]).unwrap();
+    let journal = [&first[..], &store.take_journal()].concat();
+    for at in first.len()..journal.len() {
+        let mut damaged = journal.clone();
+        damaged[at] ^= 4;
+        let mut again = Store::import(&base).unwrap();
+        assert_eq!(again.replay(&damaged), first.len(), "byte {at}");
+        assert_eq!((again.read("/one"), again.read("/two")), (Some(&b"1"[..]), None));
+    }
 }
 
 #[test]

@@ -7,11 +7,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// A file in the FAT partition of the card image at `image`.
-pub fn read(image: &Path, path: &str) -> Result<Vec<u8>> {
-    Edit::open(image)?.read(path)
-}
-
 /// A card image that is being changed.
 pub struct Edit {
     file: File,

@@ -2,10 +2,6 @@
 //! partition for data. Made in memory, without root, and always the same from the same parts.
 
 pub mod disk;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "for tests of the node, which look at cards and change them")
-)]
 mod edit;
 mod ext4;
 mod fat;
@@ -16,8 +12,7 @@ pub mod ssh;
 mod uimage;
 mod write;
 
-#[cfg_attr(not(test), allow(unused_imports, reason = "see above"))]
-pub use edit::{Edit, read};
+pub use edit::Edit;
 pub use write::{IMAGE, write};
 
 use crate::board::{Board, Card};

@@ -115,7 +115,7 @@ fn the_data_partition_grows_to_64_gib() {
 fn what_was_written_can_be_read_and_changed() {
     let built = Built::new();
     let image = built.image();
-    assert_eq!(read(&image, "b/kernel").expect("read"), system().kernel);
+    assert_eq!(Edit::open(&image).expect("image").read("b/kernel").expect("read"), system().kernel);
     let mut edit = Edit::open(&image).expect("open");
     edit.write("unikernels/mine/hello", b"kernel").expect("write");
     edit.truncate("a/kernel", 1000).expect("truncate");

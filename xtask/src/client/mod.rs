@@ -8,5 +8,5 @@ mod status;
 
 pub use dns::Resolver;
 pub use http::{Page, body_of};
-pub use running::{NODE, NodeSpec, RunningNode, token};
-pub use status::{Service, Status};
+pub use running::{Mark, NODE, NodeSpec, RunningNode, ready_address, token};
+pub use status::{Fallback, Problem, Service, Status};

@@ -2,15 +2,13 @@
 
 use super::{Page, Resolver, Status, http};
 use crate::fail::{Class, Fail};
-use crate::image::Image;
-use crate::initramfs::ExtraFile;
-use crate::qemu::{BootSpec, Forward, Protocol, Qemu};
+use crate::qemu::{BootSpec, Forward, Protocol, Qemu, Start};
 use anyhow::{Context, Result};
 use probe::dns::Answer;
 use std::collections::HashMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,11 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How to boot a node.
 pub struct NodeSpec {
     /// What to boot.
-    pub image: Image,
-    /// The node's `/etc/jitsu.toml`.
-    pub config: String,
-    /// Further files for the node.
-    pub files: Vec<ExtraFile>,
+    pub start: Start,
     /// Whether time is a count of instructions.
     pub icount: bool,
     /// Where the console is logged.
@@ -48,6 +42,9 @@ pub struct NodeSpec {
 pub struct RunningNode {
     qemu: Qemu,
     log: PathBuf,
+    address: Ipv4Addr,
+    /// From QEMU's start to the daemon's word that it is ready.
+    ready_after: Duration,
     resolver: Resolver,
     dns_over_tcp: SocketAddr,
     http: SocketAddr,
@@ -58,6 +55,11 @@ pub struct RunningNode {
 /// A place on the console; what is awaited after it must not have been there before.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(usize);
+
+impl Mark {
+    /// Before everything.
+    pub const START: Self = Mark(0);
+}
 
 /// A service's page, and how it was got.
 pub struct Summoned {
@@ -74,42 +76,65 @@ pub struct Summoned {
 }
 
 impl RunningNode {
-    /// Boots a node and waits until its daemon says that it is ready.
+    /// Boots a node and waits until its daemon says that it is ready. Its address, which a DHCP server may have
+    /// given it, is in what it says; the ways to its own ports are made then.
     ///
     /// # Errors
     /// When it does not get that far; the message names the console's log.
     pub fn boot(spec: NodeSpec) -> Result<Self> {
-        let dns = Forward::new(Protocol::Udp, SocketAddrV4::new(NODE, 53))?;
-        let dns_over_tcp = Forward::new(Protocol::Tcp, SocketAddrV4::new(NODE, 53))?;
-        let http = Forward::new(Protocol::Tcp, SocketAddrV4::new(NODE, 80))?;
-        let config =
-            ExtraFile { path: "/etc/jitsu.toml".into(), mode: 0o644, content: spec.config.into_bytes() };
-        let mut extra_files = spec.files;
-        extra_files.push(config);
         let qemu = Qemu::start(&BootSpec {
-            cpus: spec.image.board.machine()?.cpus,
-            image: spec.image,
-            extra_files,
+            start: spec.start,
             icount: spec.icount,
-            forwards: vec![dns.clone(), dns_over_tcp.clone(), http.clone()],
             log: spec.log.clone(),
             timeout: spec.timeout,
         })?;
-        let node = RunningNode {
-            qemu,
-            log: spec.log,
-            resolver: Resolver::new(host_end(&dns)),
-            dns_over_tcp: host_end(&dns_over_tcp),
-            http: host_end(&http),
-            forwards: Mutex::default(),
-            lines: Mutex::default(),
+        let lines = Mutex::default();
+        let start = || -> Result<Self> {
+            let address = await_ready(&qemu, &lines, Mark::START)?;
+            let ready_after = qemu.started().elapsed();
+            let open = |protocol, port| {
+                let forward = Forward::new(protocol, SocketAddrV4::new(address, port))?;
+                qemu.forward(&forward)?;
+                Ok::<_, anyhow::Error>(host_end(&forward))
+            };
+            let resolver = Resolver::new(open(Protocol::Udp, 53)?);
+            let (dns_over_tcp, http) = (open(Protocol::Tcp, 53)?, open(Protocol::Tcp, 80)?);
+            // In instruction time the client is inside, and this host too slow for the node's clock.
+            if !spec.icount {
+                resolver.settle()?;
+            }
+            let (log, forwards) = (spec.log.clone(), Mutex::default());
+            Ok(RunningNode { qemu, log, address, ready_after, resolver, dns_over_tcp, http, forwards, lines })
         };
-        node.await_ready(Mark(0))?;
-        // In instruction time the client is inside, and this host too slow for the node's clock.
-        if !spec.icount {
-            node.resolver.settle().map_err(|error| node.blame(error))?;
-        }
-        Ok(node)
+        start().map_err(|error| blame(&spec.log, error))
+    }
+
+    /// Its own address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// From QEMU's start, which is when the power of an emulated machine comes on, to the daemon's word that it is
+    /// ready, which it says when DNS answers; by this host's clock.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// Everything that the console has shown so far.
+    pub fn console(&self) -> String {
+        self.qemu.console_text()
+    }
+
+    /// Powers the node off and returns when it has written everything that it had to.
+    ///
+    /// # Errors
+    /// When it does not get that far.
+    pub fn power_off(self) -> Result<()> {
+        let mark = self.mark();
+        self.send_line("poweroff")?;
+        // Xen's word. Not every machine has a switch that turns it off then.
+        let halted = |line: &str| line.contains("Hardware Dom0 halted");
+        self.await_line(mark, "the node to be off", PATIENCE, halted).map(drop)
     }
 
     /// Its name server.
@@ -135,8 +160,8 @@ impl RunningNode {
         Status::fetch(self.http)
     }
 
-    /// Its status when dom0's kernel has removed the interfaces of the domains that are gone, or as it is when
-    /// the kernel does not. The kernel does so on its own time, and nothing outside the node can await it.
+    /// Its status when Xen and dom0's kernel have let go of the domains that are gone, or as it is when they do not.
+    /// They do so on their own time, and nothing outside the node can await it.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -144,8 +169,10 @@ impl RunningNode {
         let deadline = Instant::now() + SETTLING;
         loop {
             let status = self.status()?;
-            let guests = status.xen.domains.map(|domains| domains.saturating_sub(1));
-            if status.resources.vifs == guests || Instant::now() > deadline {
+            let guests = status.services.iter().filter(|service| service.domid.is_some()).count() as u64;
+            let domains = status.xen.domains.map(|domains| domains.saturating_sub(1));
+            let settled = [domains, status.resources.vifs].iter().all(|count| *count == Some(guests));
+            if settled || Instant::now() > deadline {
                 return Ok(status);
             }
             thread::sleep(LOOK_AGAIN);
@@ -187,13 +214,12 @@ impl RunningNode {
         Mark(self.qemu.console_text().matches('\n').count())
     }
 
-    /// Waits until the daemon says, after `mark`, that it is ready.
+    /// Waits until the daemon says, after `mark`, that it is ready. Returns the node's address.
     ///
     /// # Errors
     /// When it does not.
-    pub fn await_ready(&self, mark: Mark) -> Result<()> {
-        let ready = |line: &str| line.contains(" ready address=");
-        self.await_line(mark, "the daemon to say that it is ready", BOOT_LIMIT, ready).map(drop)
+    pub fn await_ready(&self, mark: Mark) -> Result<Ipv4Addr> {
+        await_ready(&self.qemu, &self.lines, mark)
     }
 
     /// Waits until the daemon says, after `mark`, that `service` went into `state`.
@@ -251,25 +277,12 @@ impl RunningNode {
         limit: Duration,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<String> {
-        let deadline = Instant::now() + limit;
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = mark.0;
-        loop {
-            while let Some(line) = lines.get(next) {
-                if wanted(line) {
-                    return Ok(line.clone());
-                }
-                next += 1;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.qemu.wait_for("\n", left);
-            lines.push(line.with_context(|| format!("waiting for {what}, {} s at most", limit.as_secs()))?);
-        }
+        await_line(&self.qemu, &self.lines, mark, what, limit, wanted)
     }
 
     /// Adds to an error where the node's console can be read.
     pub fn blame(&self, error: anyhow::Error) -> anyhow::Error {
-        error.context(format!("the node's console is in {}", self.log.display()))
+        blame(&self.log, error)
     }
 
     /// The last lines of the console, for a failure's report.
@@ -278,6 +291,48 @@ impl RunningNode {
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         lines[lines.len().saturating_sub(count)..].join("\n")
     }
+}
+
+/// See [`RunningNode::await_ready`].
+fn await_ready(qemu: &Qemu, lines: &Mutex<Vec<String>>, mark: Mark) -> Result<Ipv4Addr> {
+    let what = "the daemon to say that it is ready";
+    let line = await_line(qemu, lines, mark, what, BOOT_LIMIT, |line| ready_address(line).is_some())?;
+    ready_address(&line).context("its word that it is ready has no address")
+}
+
+/// See [`RunningNode::await_line`]; `lines` are those that came so far.
+fn await_line(
+    qemu: &Qemu,
+    lines: &Mutex<Vec<String>>,
+    mark: Mark,
+    what: &str,
+    limit: Duration,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<String> {
+    let deadline = Instant::now() + limit;
+    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = mark.0;
+    loop {
+        while let Some(line) = lines.get(next) {
+            if wanted(line) {
+                return Ok(line.clone());
+            }
+            next += 1;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = qemu.wait_for("\n", left);
+        lines.push(line.with_context(|| format!("waiting for {what}, {} s at most", limit.as_secs()))?);
+    }
+}
+
+/// Adds to an error where the console's log is.
+fn blame(log: &Path, error: anyhow::Error) -> anyhow::Error {
+    error.context(format!("the node's console is in {}", log.display()))
+}
+
+/// The node's address in the line with which the daemon says that it is ready.
+pub fn ready_address(line: &str) -> Option<Ipv4Addr> {
+    line.split_once(" ready address=")?.1.split_whitespace().next()?.parse().ok()
 }
 
 /// Letters for a page to show that cannot be guessed.
@@ -316,6 +371,14 @@ mod tests {
         for output in ["", "123", "7s", "3 INFO", "MemTotal: 1 kB"] {
             assert!(!is_log_line(output), "{output:?}");
         }
+    }
+
+    #[test]
+    fn the_address_is_in_the_word_that_it_is_ready() {
+        let line = "   12.345678901s  INFO ready address=10.0.2.15 domain=\"jitsu.test\" services=1\r\n";
+        assert_eq!(ready_address(line), Some(Ipv4Addr::new(10, 0, 2, 15)));
+        assert_eq!(ready_address("   1.0s  INFO ready"), None);
+        assert_eq!(ready_address(" ready address=dhcp domain="), None);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// The document.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
     pub boot: Boot,
+    /// `None` for a node without a card.
+    pub card: Option<Card>,
     pub xen: Xen,
     pub resources: Resources,
     pub services: Vec<Service>,
@@ -19,6 +21,33 @@ pub struct Status {
 pub struct Boot {
     /// From Xen's making of dom0 to the first moment at which DNS answers.
     pub dns_answering_since_dom0_ns: Option<u64>,
+    /// What the boot script says the board is.
+    pub board: Option<String>,
+    /// Which copy of the system on the card runs.
+    pub slot: Option<String>,
+    /// Why others do not.
+    #[serde(default)]
+    pub fallback: Vec<Fallback>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Fallback {
+    pub file: String,
+    pub fault: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Card {
+    pub partition: String,
+    /// The partition that people edit.
+    pub boot: Partition,
+    pub data: Partition,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Partition {
+    pub state: String,
+    pub bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -42,6 +71,9 @@ pub struct Resources {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Service {
     pub name: String,
+    pub address: Ipv4Addr,
+    /// Full names.
+    pub dns: Vec<String>,
     pub state: String,
     pub reason: Option<String>,
     pub domid: Option<u16>,

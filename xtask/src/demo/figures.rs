@@ -194,7 +194,7 @@ mod tests {
             "boot": {"dns_answering_since_dom0_ns": 2_000_000_000_u64},
             "xen": {}, "resources": {}, "problems": [],
             "services": [{
-                "name": "www", "state": "ready", "starts": 1, "requests": 1, "failures": 0, "last_start": stages,
+                "name": "www", "address": "10.0.2.20", "dns": [], "state": "ready", "starts": 1, "requests": 1, "failures": 0, "last_start": stages,
             }],
         })
     }

@@ -5,6 +5,7 @@ use crate::client::{NODE, NodeSpec, RunningNode};
 use crate::fail::{Class, Fail};
 use crate::image::Image;
 use crate::initramfs::ExtraFile;
+use crate::qemu::Start;
 use crate::{cross, paths, ui};
 use anyhow::{Context, Result};
 use probe::{MARK, Measurement, Outcome};
@@ -43,9 +44,7 @@ pub fn measure(
     let node = {
         let _task = ui::Task::start("booting the node in QEMU, in instruction time");
         RunningNode::boot(NodeSpec {
-            image: image.clone(),
-            config: config.to_owned(),
-            files: vec![client],
+            start: Start::configured(image.clone(), config.to_owned(), vec![client]),
             icount: true,
             log,
             timeout: Duration::from_secs(300),

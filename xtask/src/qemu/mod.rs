@@ -8,17 +8,17 @@ mod command;
 mod console;
 mod forward;
 mod monitor;
+mod start;
 
 pub use command::{Console as ConsoleKind, arguments};
-pub use forward::{Forward, Protocol, free_port};
+pub use forward::{Forward, Protocol};
+pub use monitor::Monitor;
+pub use start::{Start, copy_of_card};
 
 use crate::fail::{Class, Fail};
-use crate::image::Image;
-use crate::initramfs::{self, ExtraFile};
 use crate::paths;
 use anyhow::{Context, Result};
 use console::Console;
-use monitor::Monitor;
 use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -27,22 +27,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How to boot a node.
-#[derive(Debug, Clone)]
 pub struct BootSpec {
     /// What to boot.
-    pub image: Image,
-    /// Files that replace or join those of the image.
-    pub extra_files: Vec<ExtraFile>,
-    /// CPUs; ignored with `icount`, which has one.
-    pub cpus: u32,
+    pub start: Start,
     /// Make virtual time a count of instructions, 1 ns each, and skip idle time: figures repeat.
     pub icount: bool,
-    /// Ways in from this host.
-    pub forwards: Vec<Forward>,
     /// Where the console is logged; kept.
     pub log: PathBuf,
     /// The node is killed when it runs longer than this (wall time).
@@ -56,6 +49,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub struct Qemu {
     child: Arc<Mutex<Child>>,
     console: Console,
+    started: Instant,
     monitor: Mutex<Monitor>,
     log: PathBuf,
     /// What QEMU writes to its standard error.
@@ -70,7 +64,7 @@ pub struct Qemu {
 }
 
 /// What happens first.
-enum Start {
+enum First {
     Monitor(std::io::Result<Monitor>),
     Exited,
 }
@@ -83,7 +77,6 @@ impl Qemu {
             .prefix("jitsu-qemu-")
             .tempdir()
             .context("creating a temporary directory")?;
-        let initramfs = initramfs_of(&spec.image, &spec.extra_files, directory.path())?;
         let socket = directory.path().join("monitor");
         let listener =
             UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
@@ -91,12 +84,12 @@ impl Qemu {
             paths::create_dir(parent)?;
         }
 
-        let cpus = if spec.icount { 1 } else { spec.cpus };
         let console_kind = ConsoleKind::Supervised { monitor: &socket };
-        let arguments = arguments(&spec.image, &initramfs, cpus, spec.icount, &spec.forwards, &console_kind)?;
+        let arguments = arguments(&spec.start, spec.icount, &console_kind, directory.path())?;
         let complaints = directory.path().join("stderr");
         let stderr =
             File::create(&complaints).with_context(|| format!("creating {}", complaints.display()))?;
+        let started = Instant::now();
         let mut child =
             command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().map_err(
                 |e| Fail::new(Class::Host, format!("starting qemu-system-arm: {e}; try `cargo xtask setup`")),
@@ -108,12 +101,12 @@ impl Qemu {
         let at_exit = events.clone();
         let console = Console::start(input, output, &spec.log, move || {
             // Nobody listens any more once the start is over.
-            let _ = at_exit.send(Start::Exited);
+            let _ = at_exit.send(First::Exited);
         });
         let child = Arc::new(Mutex::new(child));
         let acceptor = std::thread::spawn(move || {
             let monitor = listener.accept().and_then(|(stream, _)| Monitor::new(stream));
-            let _ = events.send(Start::Monitor(monitor));
+            let _ = events.send(First::Monitor(monitor));
         });
         let overdue = Arc::new(AtomicBool::new(false));
         let outcome = console.and_then(|console| Ok((console, monitor(&first, &socket, acceptor)?)));
@@ -124,6 +117,7 @@ impl Qemu {
                 timeout: spec.timeout,
                 child,
                 console,
+                started,
                 monitor: Mutex::new(monitor),
                 log: spec.log.clone(),
                 complaints,
@@ -149,19 +143,15 @@ impl Qemu {
         self.console.send_line(line).map_err(|error| self.blame(error))
     }
 
-    /// A command of QEMU's human monitor; returns what it prints.
-    pub fn monitor(&self, command: &str) -> Result<String> {
-        let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
-        monitor.command(command).map_err(|error| self.blame(error))
-    }
-
     /// One more way in from this host.
     pub fn forward(&self, forward: &Forward) -> Result<()> {
-        let said = self.monitor(&format!("hostfwd_add {} {}", command::NETWORK, forward.rule()))?;
-        if said.trim().is_empty() {
-            return Ok(());
-        }
-        Err(self.blame(Fail::new(Class::Host, format!("forwarding {}: {}", forward.rule(), said.trim()))))
+        let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
+        monitor.forward(forward).map_err(|error| self.blame(error))
+    }
+
+    /// When QEMU was started.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Everything on the console so far.
@@ -193,14 +183,6 @@ impl Drop for Qemu {
     }
 }
 
-/// The image's initramfs, or a copy in `directory` with the extra files on top.
-pub fn initramfs_of(image: &Image, files: &[ExtraFile], directory: &Path) -> Result<PathBuf> {
-    if files.is_empty() {
-        return Ok(image.initramfs());
-    }
-    initramfs::with_extra_files(&image.initramfs(), files, directory)
-}
-
 /// QEMU as a child that dies with the thread that starts it (util-linux's setpriv, on every Debian).
 pub fn command(arguments: &[String]) -> Command {
     let mut command = Command::new("setpriv");
@@ -209,13 +191,13 @@ pub fn command(arguments: &[String]) -> Command {
 }
 
 /// The monitor's connection, unless QEMU ends before it makes one.
-fn monitor(first: &Receiver<Start>, socket: &Path, acceptor: JoinHandle<()>) -> Result<Monitor> {
+fn monitor(first: &Receiver<First>, socket: &Path, acceptor: JoinHandle<()>) -> Result<Monitor> {
     let failure = match first.recv_timeout(START_LIMIT) {
-        Ok(Start::Monitor(Ok(monitor))) => return Ok(monitor),
-        Ok(Start::Monitor(Err(e))) => {
+        Ok(First::Monitor(Ok(monitor))) => return Ok(monitor),
+        Ok(First::Monitor(Err(e))) => {
             return Err(Fail::new(Class::Node, format!("talking to QEMU's monitor: {e}")));
         }
-        Ok(Start::Exited) => "QEMU ended at once".to_owned(),
+        Ok(First::Exited) => "QEMU ended at once".to_owned(),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             format!("QEMU did not open its monitor in {} s", START_LIMIT.as_secs())
         }
@@ -248,8 +230,11 @@ fn end(child: &Mutex<Child>) {
     let _ = child.wait();
 }
 
-/// What QEMU has complained about; what can be read of it is good enough for a message.
+/// What QEMU has complained about; what can be read of it is good enough for a message. Machines may have more
+/// network cards than are connected, which QEMU mentions.
 fn text_of(complaints: &Path) -> String {
     let text = fs::read(complaints).unwrap_or_default();
-    String::from_utf8_lossy(&text).trim().to_owned()
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.ends_with("has no peer")).collect();
+    lines.join("\n").trim().to_owned()
 }

@@ -1,6 +1,8 @@
 //! QEMU's machine protocol (QMP), as far as it is needed: running commands of the human monitor.
 //! See docs/interop/qmp-spec.rst in QEMU.
 
+use super::Forward;
+use super::command::NETWORK;
 use crate::fail::{Class, Fail};
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -45,6 +47,15 @@ impl Monitor {
         answer.as_str().map(str::to_owned).ok_or_else(|| {
             Fail::new(Class::Node, format!("QEMU's monitor, command {command:?}: unexpected answer {answer}"))
         })
+    }
+
+    /// One more way in from this host.
+    pub fn forward(&mut self, forward: &Forward) -> Result<()> {
+        let said = self.command(&format!("hostfwd_add {NETWORK} {}", forward.rule()))?;
+        if said.trim().is_empty() {
+            return Ok(());
+        }
+        Err(Fail::new(Class::Host, format!("forwarding {}: {}", forward.rule(), said.trim())))
     }
 
     fn execute(&mut self, request: &Value) -> io::Result<Value> {

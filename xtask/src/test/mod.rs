@@ -1,9 +1,11 @@
 //! `cargo xtask test`: the tests of the host, then the node in QEMU.
 //!
 //! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
+//! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
 //! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
-//! have a third. What a test shows is its name.
+//! have a third, and boards that start from cards have their own. What a test shows is its name.
 
+mod cards;
 mod config;
 mod failures;
 mod footprint;
@@ -13,11 +15,12 @@ mod lifecycle;
 mod serving;
 mod tools;
 
-use crate::board;
+use crate::board::{self, Board};
 use crate::client::{NodeSpec, RunningNode, token};
 use crate::fail::{self, Class, Fail};
 use crate::image::{self, Image, SourceArgs};
 use crate::paths;
+use crate::qemu::Start;
 use anyhow::{Context as _, Result, ensure};
 use std::cell::RefCell;
 use std::io::Write;
@@ -27,7 +30,8 @@ use std::time::{Duration, Instant};
 
 /// Run every test: cargo's on this host, then those of the node in QEMU. The last line counts them.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --node-only crash")]
+#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --node-only crash\n  \
+                        cargo xtask test --node-only --board bananapi-m2-ultra")]
 pub struct Args {
     /// Only the tests that need no node
     #[arg(long, conflicts_with = "node_only")]
@@ -37,9 +41,9 @@ pub struct Args {
     node_only: bool,
     /// Only tests of the node with this in their names
     filter: Option<String>,
-    /// Which of the folders in board/
-    #[arg(long, default_value = board::DEFAULT)]
-    board: String,
+    /// Only this one of the folders in board/
+    #[arg(long)]
+    board: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -84,10 +88,9 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
     }
     if !args.host_only {
         let filter = args.filter.as_deref();
-        let image = image::build(&args.board, &args.source.options())?;
-        node_tests(&image, filter, report)?;
-        latency::run(&image, filter, report)?;
-        tools::run(&image, &args.source.options(), filter, report)?;
+//! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
+//! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
+//! have a third, and boards that start from cards have their own. What a test shows is its name.
     }
     if report.passed + report.failed == 0 {
         return Err(Fail::new(Class::Input, "no test has that in its name"));
@@ -106,9 +109,7 @@ fn node_tests(image: &Image, filter: Option<&str>, report: &mut Report) -> Resul
     let log = log_file("console.log");
     println!("\nthe node in QEMU; console: {}", log.display());
     let spec = NodeSpec {
-        image: image.clone(),
-        config: config::with_token(&token),
-        files: Vec::new(),
+        start: Start::configured(image.clone(), config::with_token(&token), Vec::new()),
         icount: false,
         log,
         timeout: LIMIT,
