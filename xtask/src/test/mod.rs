@@ -1,9 +1,8 @@
 //! `cargo xtask test`: the tests of the host, then the node in QEMU.
 //!
 //! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
-//! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
 //! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
-//! have a third, and boards that start from cards have their own. What a test shows is its name.
+//! have a third. The tests of cards start a node each. What a test shows is its name.
 
 mod cards;
 mod config;
@@ -88,9 +87,18 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
     }
     if !args.host_only {
         let filter = args.filter.as_deref();
-//! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
-//! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
-//! have a third, and boards that start from cards have their own. What a test shows is its name.
+        let options = args.source.options();
+        let wanted = |board: &str| args.board.as_deref().is_none_or(|only| only == board);
+        if let Some(board) = &args.board {
+            Board::read(board)?;
+        }
+        if wanted(board::DEFAULT) {
+            let image = image::build(board::DEFAULT, &options)?;
+            node_tests(&image, filter, report)?;
+            latency::run(&image, filter, report)?;
+            tools::run(&image, &options, filter, report)?;
+        }
+        cards::run(&options, wanted, filter, report)?;
     }
     if report.passed + report.failed == 0 {
         return Err(Fail::new(Class::Input, "no test has that in its name"));

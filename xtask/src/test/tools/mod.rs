@@ -8,6 +8,7 @@ use crate::client::{NodeSpec, RunningNode, token};
 use crate::debian;
 use crate::demo;
 use crate::image::Image;
+use crate::qemu::Start;
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 
@@ -16,9 +17,6 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 /// Longest wait for a tool, or for a page.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// MiB of dom0: the tools and their libraries lie in memory.
-const DOM0_MEMORY: u32 = 128;
 
 /// Lines of the console shown after a failure.
 const LAST_LINES: usize = 30;
@@ -49,10 +47,9 @@ pub fn run(
     }
     let log = log_file("console-tools.log");
     println!("\na node with Xen's tools in QEMU; console: {}", log.display());
-    let mut image = image.clone();
-    image.board.dom0.memory = DOM0_MEMORY;
     let files = programs::files(options)?;
-    let spec = NodeSpec { image, config: demo::config(&token()?), files, icount: false, log, timeout: LIMIT };
+    let start = Start::configured(image.clone(), demo::config(&token()?), files);
+    let spec = NodeSpec { start, icount: false, log, timeout: LIMIT };
     let Some(node) = report.check("the node with Xen's tools boots", || RunningNode::boot(spec)) else {
         return Ok(());
     };
@@ -121,7 +118,9 @@ fn xl_list(node: &RunningNode) -> Result<()> {
 
 fn xl_pause(node: &RunningNode) -> Result<()> {
     let summoned = node.summon("www")?;
-    let fetch = format!("wget -q -T 3 -O /dev/null http://{}/", summoned.address);
+    // Not by wget: busybox is static, and looking up a port's name it would load the tools' C library.
+    let ask = r"printf 'GET / HTTP/1.0\r\n\r\n'";
+    let fetch = format!("{ask} | timeout 3 nc {} 80 | grep -q '^HTTP/1'", summoned.address);
     node.shell(&fetch)?;
     node.shell("xl pause www")?;
     let answered = node.shell(&fetch);
