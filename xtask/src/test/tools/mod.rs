@@ -25,11 +25,12 @@ const LAST_LINES: usize = 30;
 type Test = (&'static str, fn(&RunningNode) -> Result<()>);
 
 /// The tests, in order.
-const TESTS: [Test; 6] = [
+const TESTS: [Test; 7] = [
     ("Xen's tools: test-xenstore passes all its cases", test_xenstore),
     ("Xen's tools: xenstore-write, -read, -exists, -chmod, -ls and -rm do what they say", xenstore_client),
     ("Xen's tools: xenstore-watch hears of what another tool changes", xenstore_watch),
     ("Xen's tools: xl list and xl info know the node and its domain", xl_list),
+    ("Xen's tools: xl console shows what the guest has said", xl_console),
     ("Xen's tools: xl pause stops a domain from answering, and xl unpause lets it answer again", xl_pause),
     ("Xen's tools: jitsud comes through all of it, and leaves nothing behind", nothing_is_left),
 ];
@@ -113,6 +114,18 @@ fn xl_list(node: &RunningNode) -> Result<()> {
     let by_name = node.shell("xl domid www")?;
     let by_number = node.shell(&format!("xl domname {by_name}"))?;
     ensure!(by_number == "www", "domain {by_name} is {by_number:?}");
+    Ok(())
+}
+
+/// The console waits for whoever comes: the line was said before the tool was started.
+fn xl_console(node: &RunningNode) -> Result<()> {
+    let summoned = node.summon("www")?;
+    // The tool stays until its input ends or it is ended; there is nothing else to end it here.
+    let shown = node.shell("sleep 3 | timeout 3 xl console www > /tmp/shown; cat /tmp/shown")?;
+    let said = format!("ready on {}", summoned.address);
+    ensure!(shown.contains(&said), "no {said:?} in what it showed: {shown:?}");
+    let tty = node.shell("xenstore-read $(xenstore-read /local/domain/$(xl domid www)/vm)/name")?;
+    ensure!(tty == "www", "the domain's /vm names {tty:?}");
     Ok(())
 }
 
