@@ -1,21 +1,27 @@
-//! Guests' consoles: their rings are drained into a bounded log.
+//! Guests' consoles: their rings are drained into a bounded log, and each is a terminal in dom0 for `xl console`.
 //!
 //! A console is never on the way of a start: a guest that finds its ring full waits or drops, and the
 //! daemon reads when it is told. The last lines are shown in `/status`, and say why a guest crashed.
+
+mod terminal;
 
 use std::collections::VecDeque;
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex};
 
-use xen_sys::io::console::{OUT_SIZE, XenconsInterface};
+use xen_sys::io::console::{IN_SIZE, OUT_SIZE, XenconsInterface};
 
 use crate::xen::{Port, SharedPages};
+use terminal::Terminal;
 
 /// Lines kept of each guest.
 const LINES: usize = 100;
 /// Bytes kept of each line; the rest is dropped.
 const LINE_LENGTH: usize = 240;
 
+const IN: usize = offset_of!(XenconsInterface, input);
+const IN_CONS: usize = offset_of!(XenconsInterface, in_cons);
+const IN_PROD: usize = offset_of!(XenconsInterface, in_prod);
 const OUT: usize = offset_of!(XenconsInterface, output);
 const OUT_CONS: usize = offset_of!(XenconsInterface, out_cons);
 const OUT_PROD: usize = offset_of!(XenconsInterface, out_prod);
@@ -70,6 +76,10 @@ fn printable(bytes: &[u8]) -> String {
 /// Reads what is in the ring; whether there was anything. A guest whose indices make no sense has its
 /// ring emptied.
 pub fn drain(page: &SharedPages, log: &ConsoleLog) -> bool {
+    drain_to(page, |bytes| log.push(bytes))
+}
+
+fn drain_to(page: &SharedPages, take: impl FnOnce(&[u8])) -> bool {
     let (consumer, producer) = (page.load(OUT_CONS), page.load(OUT_PROD));
     let waiting = producer.wrapping_sub(consumer) as usize;
     if waiting == 0 {
@@ -82,21 +92,74 @@ pub fn drain(page: &SharedPages, log: &ConsoleLog) -> bool {
         let first = waiting.min(OUT_SIZE - start);
         page.read(OUT + start, &mut bytes[..first]);
         page.read(OUT, &mut bytes[first..]);
-        log.push(bytes);
+        take(bytes);
     }
     page.store(OUT_CONS, producer);
     true
 }
 
-/// Drains a console for as long as it is polled.
-pub async fn serve(page: Arc<SharedPages>, port: Port, log: ConsoleLog) {
+/// Copies as much of `bytes` as there is room for towards the guest; returns how many. Of a guest whose indices
+/// make no sense there is never room.
+fn feed(page: &SharedPages, bytes: &[u8]) -> usize {
+    let (consumer, producer) = (page.load(IN_CONS), page.load(IN_PROD));
+    let room = IN_SIZE.saturating_sub(producer.wrapping_sub(consumer) as usize);
+    let length = bytes.len().min(room);
+    if length == 0 {
+        return 0;
+    }
+    let start = producer as usize % IN_SIZE;
+    let (first, rest) = bytes[..length].split_at(length.min(IN_SIZE - start));
+    page.write(IN + start, first);
+    page.write(IN, rest);
+    page.store(IN_PROD, producer.wrapping_add(length as u32));
+    length
+}
+
+/// Serves a console for as long as it is polled: to the log, and to a terminal whose path `announce` is told. A
+/// node that has no terminals keeps the log.
+pub async fn serve(page: Arc<SharedPages>, port: Port, log: ConsoleLog, announce: impl FnOnce(&str)) {
+    let mut terminal = match Terminal::open() {
+        Ok(terminal) => {
+            announce(terminal.name());
+            Some(terminal)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a guest's console has no terminal; `xl console` will not find it");
+            None
+        }
+    };
+    let mut buffer = [0; IN_SIZE];
+    // What was typed and the guest has not had room for.
+    let mut typed = 0..0;
     loop {
-        if drain(&page, &log) {
+        let said = drain_to(&page, |bytes| {
+            log.push(bytes);
+            terminal.iter().for_each(|terminal| terminal.show(bytes));
+        });
+        let fed = feed(&page, &buffer[typed.clone()]);
+        typed.start += fed;
+        if said || fed > 0 {
             port.notify();
             // A guest that never stops talking gets its turn among the others, no more.
             tokio::task::yield_now().await;
-        } else {
-            port.wait().await;
+            continue;
+        }
+        let typing = async {
+            match &terminal {
+                // The guest tells when it has made room.
+                Some(terminal) if typed.is_empty() => terminal.typed(&mut buffer).await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = port.wait() => {}
+            length = typing => match length {
+                Ok(length) => typed = 0..length,
+                Err(error) => {
+                    tracing::warn!(%error, "a guest's console has lost its terminal");
+                    terminal = None;
+                }
+            }
         }
     }
 }
@@ -143,5 +206,23 @@ mod tests {
         assert!(drain(&page, &log));
         assert_eq!(log.lines(), [""; 0]);
         assert_eq!(page.load(OUT_CONS), 1 << 20);
+    }
+
+    #[test]
+    fn what_is_typed_goes_around_the_end_of_the_ring_and_no_further_than_there_is_room() {
+        let page = SharedPages::private(1).expect("a page");
+        page.store(IN_CONS, u32::MAX - 1);
+        page.store(IN_PROD, u32::MAX - 1);
+        assert_eq!(feed(&page, b"abcd"), 4);
+        let mut bytes = [0; 2];
+        page.read(IN + IN_SIZE - 2, &mut bytes);
+        assert_eq!(&bytes, b"ab");
+        page.read(IN, &mut bytes);
+        assert_eq!(&bytes, b"cd");
+        assert_eq!(page.load(IN_PROD), 2);
+        assert_eq!(feed(&page, &[0; 2 * IN_SIZE]), IN_SIZE - 4);
+        assert_eq!(feed(&page, b"x"), 0);
+        page.store(IN_CONS, 1 << 20);
+        assert_eq!(feed(&page, b"x"), 0);
     }
 }

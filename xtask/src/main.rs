@@ -18,6 +18,7 @@ mod host;
 mod image;
 mod initramfs;
 mod kernel;
+mod libraries;
 mod manifest;
 mod modules;
 mod parts;

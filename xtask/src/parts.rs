@@ -116,21 +116,46 @@ fn firmware(card: &Card, next: &mut Next<'_>) -> Result<Vec<u8>> {
 fn ssh_server(packages: usize, next: &mut Next<'_>) -> Result<Vec<u8>> {
     let mut all = BTreeMap::new();
     for _ in 0..packages {
-        let dir = next("ssh", &|deb, dir| {
-            let wanted = deb.files().iter().filter(|(path, _)| ssh::is_candidate(path));
-            let mut list = String::new();
-            for (number, (path, content)) in wanted.enumerate() {
-                keep(dir, &number.to_string(), content)?;
-                list.push_str(&format!("{path}\n"));
-            }
-            keep(dir, "list", list.as_bytes())
-        })?;
-        let list = String::from_utf8_lossy(&paths::read(&dir.join("list"))?).into_owned();
-        for (number, path) in list.lines().enumerate() {
-            all.insert(path.to_owned(), paths::read(&dir.join(number.to_string()))?);
-        }
+        let dir = next("ssh", &|deb, dir| keep_files(deb, dir, ssh::is_candidate))?;
+        all.extend(kept_files(&dir)?);
     }
     ssh::archive(&all)
+}
+
+/// Keeps those files of a package that are `wanted`, for [`kept_files`].
+fn keep_files(deb: &Deb, dir: &Path, wanted: fn(&str) -> bool) -> Result<()> {
+    let mut list = String::new();
+    for (number, (path, content)) in deb.files().iter().filter(|(path, _)| wanted(path)).enumerate() {
+        keep(dir, &number.to_string(), content)?;
+        list.push_str(&format!("{path}\n"));
+    }
+    keep(dir, "list", list.as_bytes())
+}
+
+fn kept_files(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let list = String::from_utf8_lossy(&paths::read(&dir.join("list"))?).into_owned();
+    let file =
+        |(number, path): (usize, &str)| Ok((path.to_owned(), paths::read(&dir.join(number.to_string()))?));
+    list.lines().enumerate().map(file).collect()
+}
+
+/// All those files of the packages `requests` that are `wanted`, by path. `purpose` tells this choice of files
+/// from others of the same packages.
+///
+/// # Errors
+/// When a package cannot be had.
+pub fn files_of(
+    requests: &[&str],
+    purpose: &str,
+    wanted: fn(&str) -> bool,
+    options: &debian::Options,
+) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut all = BTreeMap::new();
+    for package in debian::fetch(requests, options)? {
+        let dir = extracted(&package, purpose, |deb, dir| keep_files(deb, dir, wanted))?;
+        all.extend(kept_files(&dir)?);
+    }
+    Ok(all)
 }
 
 /// The name that a device tree is kept under.

@@ -20,8 +20,28 @@ pub fn vif_backend(domid: DomId) -> String {
 /// The directories that domains' nodes lie in. They are there from the start and stay, so that a domain leaves
 /// nothing behind.
 pub fn shared() -> Vec<Change> {
-    let backends = format!("{}/backend/vif", home(DomId::DOM0));
-    [backends, "/vm".to_owned()].into_iter().map(Change::mkdir).collect()
+    let dom0 = home(DomId::DOM0);
+    let mut changes: Vec<Change> = [format!("{dom0}/backend/vif"), "/vm".into(), "/libxl".into()]
+        .into_iter()
+        .map(Change::mkdir)
+        .collect();
+    // As Xen's own start-up writes it (`tools/helpers/xen-init-dom0.c`), for tools that list domains by name.
+    changes.push(Change::write(format!("{dom0}/name"), "Domain-0"));
+    changes.push(Change::write(format!("{dom0}/domid"), "0"));
+    // That a XenStore is here (`docs/misc/xenstore-paths.pandoc`).
+    changes.push(Change::write("/tool/xenstored", ""));
+    changes
+}
+
+/// The directory of what libxl keeps of a domain.
+fn libxl(domid: DomId) -> String {
+    format!("/libxl/{domid}")
+}
+
+/// The terminal at which a domain's console can be reached, once there is one.
+pub fn console_terminal(domid: DomId, terminal: &str) -> Change {
+    let perms = Perms::new(DomId::DOM0, Access::None);
+    Change::write(format!("{}/console/tty", home(domid)), terminal).with_perms(perms)
 }
 
 /// All nodes of a new domain, to be written at once.
@@ -71,6 +91,13 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
     write(format!("{home}/device"), "", &read_only);
     write(format!("{home}/device/vif"), "", &read_only);
 
+    // What tools look at: that the domain has no device model to ask, and who keeps its console.
+    let private = Perms::new(DomId::DOM0, Access::None);
+    write(libxl(domid), "", &private);
+    write(format!("{}/type", libxl(domid)), "pvh", &private);
+    write(format!("{home}/console"), "", &private);
+    write(format!("{home}/console/type"), "xenconsoled", &private);
+
     write(frontend.clone(), "", &device_front);
     for (key, value) in [
         ("backend", backend.as_str()),
@@ -107,7 +134,7 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
 /// What undoes [`create`]. The back half goes first: on that, netback lets go of the guest's pages.
 pub fn remove(domid: DomId, uuid: [u8; 16]) -> Vec<Change> {
     let backend = format!("{}/backend/vif/{domid}", home(DomId::DOM0));
-    [backend, home(domid), format!("/vm/{}", uuid_text(uuid))]
+    [backend, home(domid), libxl(domid), format!("/vm/{}", uuid_text(uuid))]
         .into_iter()
         .map(|path| Change::Remove { path })
         .collect()

@@ -11,7 +11,7 @@ use xen_sys::DomId;
 use super::Report;
 use crate::console::{self, ConsoleLog};
 use crate::directory::{Incarnation, Moment};
-use crate::domain::Domain;
+use crate::domain::{Domain, nodes};
 use crate::store::{KeyWatch, SharedStore, serve_ring};
 use crate::text::chain;
 use crate::xen::SharedPages;
@@ -72,7 +72,13 @@ impl Life {
             let page = Arc::new(page);
             self.console_page = Some(page.clone());
             let log = self.console.clone();
-            self.tasks.spawn(console::serve(page, port, log));
+            let store = store.clone();
+            let announce = move |terminal: &str| {
+                if let Err(error) = store.commit(&[nodes::console_terminal(domid, terminal)]) {
+                    tracing::warn!(%domid, %error, "the console's terminal cannot be told");
+                }
+            };
+            self.tasks.spawn(console::serve(page, port, log, announce));
         }
         self.domain = Some(domain);
     }

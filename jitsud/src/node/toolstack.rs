@@ -6,7 +6,7 @@ use std::sync::Arc;
 use xen_sys::DomId;
 
 use crate::domain::nodes;
-use crate::store::{KernelWatches, SharedStore, serve_ring};
+use crate::store::{KernelWatches, SharedStore, serve_ring, socket};
 use crate::xen::{self, EventChannels, Hypervisor, SharedPages};
 
 /// Where dom0's kernel's watches survive a restart of the daemon; on a memory-backed file system.
@@ -32,6 +32,7 @@ impl Toolstack {
         let toolstack = Toolstack { hypervisor, events, store };
         toolstack.serve_dom0()?;
         toolstack.end_leftovers()?;
+        toolstack.serve_tools();
         tokio::spawn({
             let events = toolstack.events.clone();
             async move {
@@ -62,6 +63,14 @@ impl Toolstack {
             std::process::exit(1);
         });
         Ok(())
+    }
+
+    /// Opens the store to dom0's tools. The node works without them.
+    fn serve_tools(&self) {
+        match socket::listen(socket::SOCKET.as_ref()) {
+            Ok(listener) => drop(tokio::spawn(socket::serve(self.store.clone(), listener))),
+            Err(error) => tracing::error!("{error}; Xen's tools in dom0 have to do without it"),
+        }
     }
 
     /// Destroys the domains of an earlier daemon, and has the kernel remove their interfaces: the watches

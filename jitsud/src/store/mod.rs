@@ -1,5 +1,5 @@
-//! XenStore, connected: the store that everything in the daemon shares, and the rings of dom0's kernel
-//! and of every guest.
+//! XenStore, connected: the store that everything in the daemon shares, the rings of dom0's kernel and of
+//! every guest, and the socket for tools.
 //!
 //! The store itself (crate `xenstore`) is synchronous and does no I/O. It stands behind one lock that is
 //! never held across an await or a hypercall. After each change, the connections that got something to
@@ -7,6 +7,7 @@
 
 mod kernel_watches;
 mod ring;
+pub mod socket;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -114,8 +115,16 @@ impl SharedStore {
     }
 
     fn connect(&self, domid: DomId) -> Connection {
+        self.connected(|store| store.connect(domid))
+    }
+
+    fn connect_socket(&self) -> Connection {
+        self.connected(Store::connect_socket)
+    }
+
+    fn connected(&self, connect: impl FnOnce(&mut Store) -> ConnId) -> Connection {
         let mut state = self.state();
-        let id = state.store.connect(domid);
+        let id = connect(&mut state.store);
         let output = Arc::new(Notify::new());
         state.connections.insert(id, output.clone());
         Connection { id, output, store: self.clone() }

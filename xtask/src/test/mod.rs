@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the tests of the host, then the node in QEMU.
 //!
 //! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
-//! that a filter can pick any of them. The latency tests have a second node, in instruction time. The tests of cards
-//! start a node each. What a test shows is its name.
+//! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
+//! have a third. The tests of cards start a node each. What a test shows is its name.
 
 mod cards;
 mod config;
@@ -12,6 +12,7 @@ mod host;
 mod latency;
 mod lifecycle;
 mod serving;
+mod tools;
 
 use crate::board::{self, Board};
 use crate::client::{NodeSpec, RunningNode, token};
@@ -95,6 +96,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             let image = image::build(board::DEFAULT, &options)?;
             node_tests(&image, filter, report)?;
             latency::run(&image, filter, report)?;
+            tools::run(&image, &options, filter, report)?;
         }
         cards::run(&options, wanted, filter, report)?;
     }
