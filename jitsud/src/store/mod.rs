@@ -200,7 +200,7 @@ pub async fn serve_ring(
     port: Port,
     mut kernel_watches: Option<KernelWatches>,
 ) -> RingError {
-    let ring = Ring::new(page);
+    let ring = Ring::new(page, store.with(|store| store.features(domid)));
     let connection = store.connect(domid);
     if let Some(watches) = &kernel_watches {
         watches.restore(&store, connection.id);
@@ -237,6 +237,11 @@ pub async fn serve_ring(
 fn pump(store: &SharedStore, id: ConnId, ring: &Ring) -> Result<bool, RingError> {
     let mut buffer = [0; XENSTORE_RING_SIZE];
     store.with(|store| {
+        if ring.wants_reconnection() {
+            store.reset(id);
+            ring.reconnect();
+            return Ok(true);
+        }
         let mut moved = flush(store, id, ring)?;
         // A guest that does not read its replies is not listened to.
         if store.wants_input(id) {

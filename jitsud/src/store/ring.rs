@@ -10,7 +10,9 @@
 
 use std::mem::offset_of;
 
-use xen_sys::io::xs_wire::{XENSTORE_RING_SIZE, XENSTORE_SERVER_FEATURE_ERROR, XenstoreDomainInterface};
+use xen_sys::io::xs_wire::{
+    XENSTORE_CONNECTED, XENSTORE_RECONNECT, XENSTORE_RING_SIZE, XenstoreDomainInterface,
+};
 
 use crate::xen::SharedPages;
 
@@ -32,6 +34,7 @@ pub struct BadIndices {
 }
 
 const SERVER_FEATURES: usize = offset_of!(XenstoreDomainInterface, server_features);
+const CONNECTION: usize = offset_of!(XenstoreDomainInterface, connection);
 const ERROR: usize = offset_of!(XenstoreDomainInterface, error);
 
 /// The server's side of a ring.
@@ -39,10 +42,24 @@ const ERROR: usize = offset_of!(XenstoreDomainInterface, error);
 pub struct Ring(SharedPages);
 
 impl Ring {
-    /// Takes the page, with whatever lies in it, and says what the server can do.
-    pub fn new(page: SharedPages) -> Self {
-        page.store(SERVER_FEATURES, XENSTORE_SERVER_FEATURE_ERROR);
+    /// Takes the page, with whatever lies in it, and says what the server can do (`XENSTORE_SERVER_FEATURE_` bits).
+    pub fn new(page: SharedPages, features: u32) -> Self {
+        page.store(SERVER_FEATURES, features);
         Ring(page)
+    }
+
+    /// Whether the guest wants to begin anew, as a kernel does that another one has started. It leaves the ring
+    /// alone until [`Self::reconnect`].
+    pub fn wants_reconnection(&self) -> bool {
+        self.0.load(CONNECTION) == XENSTORE_RECONNECT
+    }
+
+    /// Empties the ring and hands it back to the guest.
+    pub fn reconnect(&self) {
+        for index in [REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD] {
+            self.0.store(index, 0);
+        }
+        self.0.store(CONNECTION, XENSTORE_CONNECTED);
     }
 
     /// Copies the waiting request bytes into `buffer` and returns them; they stay in the ring until
@@ -98,7 +115,7 @@ mod tests {
         {
             page.store(at, value);
         }
-        Ring::new(page)
+        Ring::new(page, 0)
     }
 
     #[test]
@@ -120,6 +137,18 @@ mod tests {
         ring.0.read(RSP + 6, &mut tail);
         assert_eq!(&tail, b"1234");
         assert_eq!(ring.respond(b"56"), Ok(0));
+    }
+
+    #[test]
+    fn a_ring_is_empty_after_a_reconnection() {
+        let ring = ring(5, 9, 7, 8);
+        assert!(!ring.wants_reconnection());
+        ring.0.store(CONNECTION, XENSTORE_RECONNECT);
+        assert!(ring.wants_reconnection());
+        ring.reconnect();
+        assert!(!ring.wants_reconnection());
+        assert_eq!(ring.requests(&mut [0; 1024]), Ok(&b""[..]));
+        assert_eq!(ring.respond(&[1; 1024]), Ok(1024));
     }
 
     #[test]
