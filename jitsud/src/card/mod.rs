@@ -21,7 +21,7 @@ mod partition;
 mod report;
 mod sys;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use parameters::{Fallback, Fault, Parameters, Slot};
@@ -81,21 +81,6 @@ impl Card {
     /// The FAT partition's folder, `/boot`, if it is mounted.
     pub fn boot(&self) -> Option<&'static Path> {
         (self.state().status.boot.state == PartitionState::Mounted).then(|| Path::new(mount::BOOT.point))
-    }
-
-    /// The data partition's folder, `/data`, if it is mounted; not before [`settle`](Self::settle) has been.
-    pub fn data(&self) -> Option<&'static Path> {
-        (self.state().status.data.state == PartitionState::Mounted).then(|| Path::new(mount::DATA.point))
-    }
-
-    /// The user's `jitsu.toml`, if there is one.
-    pub fn configuration(&self) -> Option<PathBuf> {
-        Some(self.boot()?.join("jitsu.toml")).filter(|path| path.exists())
-    }
-
-    /// The user's kernels, whether or not the folder is there.
-    pub fn kernels(&self) -> Option<PathBuf> {
-        Some(self.boot()?.join("unikernels"))
     }
 
     /// What is wrong with the card, as far as is known.
