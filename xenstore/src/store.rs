@@ -90,6 +90,18 @@ impl Store {
         self.connections.add(domid, ConnKind::Ring)
     }
 
+    /// As [`connect`](Store::connect), through a ring that was used before: its two byte streams are counted on
+    /// from there, so that [`progress`](Store::progress) can be compared with the ring's indices.
+    pub fn connect_from(&mut self, domid: DomId, progress: Progress) -> ConnId {
+        self.note(&Call::ConnectFrom(domid, progress));
+        let conn = self.connections.add(domid, ConnKind::Ring);
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.received = progress.received;
+            connection.outbox.consumed = progress.sent;
+        }
+        conn
+    }
+
     /// A new client that is a tool of the control domain, through a socket: it may do everything, and
     /// what a guest is bounded in does not bound it, but for events that it does not read
     /// ([`Limits::socket_output`]).

@@ -15,7 +15,7 @@ use super::format::{Body, Read, Reader};
 use super::{read, write};
 use crate::connection::ConnId;
 use crate::quota::Limits;
-use crate::store::{Store, WatchSpec};
+use crate::store::{Progress, Store, WatchSpec};
 use crate::toolstack::Change;
 use crate::watch::Subscription;
 
@@ -41,6 +41,7 @@ pub(crate) enum Call<'c> {
     Unwatch(Subscription),
     TakeEvents,
     TakeRequests,
+    ConnectFrom(DomId, Progress),
 }
 
 impl Store {
@@ -53,6 +54,17 @@ impl Store {
     /// what these calls have brought about is let out, or taken out of a ring.
     pub fn take_journal(&mut self) -> Vec<u8> {
         self.journal.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// As [`take_journal`](Store::take_journal), without giving the memory away: `put_away` is shown what was
+    /// written, if anything was.
+    pub fn pass_journal(&mut self, put_away: impl FnOnce(&[u8])) {
+        if let Some(journal) = &mut self.journal
+            && !journal.is_empty()
+        {
+            put_away(journal);
+            journal.clear();
+        }
     }
 
     /// Does again what is in a journal, on the state at its start. Stops where an entry is not whole or
@@ -120,6 +132,11 @@ impl Store {
             14 => self.unwatch(Subscription(body.u64()?)),
             15 => drop(self.take_events()),
             16 => drop(self.take_requests()),
+            17 => {
+                let domid = read::domid(body)?;
+                let progress = Progress { received: body.u64()?, sent: body.u64()? };
+                drop(self.connect_from(domid, progress));
+            }
             _ => return Err(body.wrong("of no known kind")),
         }
         Ok(())
@@ -169,6 +186,11 @@ fn write_call(body: &mut Body<'_>, call: &Call<'_>) {
         Call::Unwatch(subscription) => with_id(body, 14, subscription.0),
         Call::TakeEvents => number(body, 15),
         Call::TakeRequests => number(body, 16),
+        Call::ConnectFrom(domid, progress) => {
+            with_domid(body, 17, *domid);
+            body.u64(progress.received);
+            body.u64(progress.sent);
+        }
     }
 }
 

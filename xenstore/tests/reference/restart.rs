@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xen_sys::DomId;
 use xen_sys::io::xs_wire::{XsdSockmsg, XsdSockmsgType as Type};
-use xenstore::{Access, Change, ConnId, ImportError, Limits, Perms, Store};
+use xenstore::{Access, Change, ConnId, ImportError, Limits, Perms, Progress, Store};
 
 use crate::Random;
 
@@ -60,7 +60,7 @@ impl Twins {
 
     /// What was kept of the steady one, an export and a journal, makes the same state again.
     fn replay(&mut self) {
-        self.journal.extend(self.steady.take_journal());
+        self.steady.pass_journal(|calls| self.journal.extend_from_slice(calls));
         let mut replayed = Store::import(&self.base).unwrap();
         assert_eq!(replayed.replay(&self.journal), self.journal.len());
         // Whom the driver was told to look at is not kept: it looks at all after a restart.
@@ -127,6 +127,10 @@ fn a_restart_at_any_moment_changes_nothing() {
                 twins.both(|store| store.introduce(domid));
                 let conn = match domid {
                     DomId::DOM0 if random.below(2) == 0 => twins.both(Store::connect_socket),
+                    _ if random.below(4) == 0 => {
+                        let progress = Progress { received: u64::from(u32::MAX), sent: 7 };
+                        twins.both(|store| store.connect_from(domid, progress))
+                    }
                     _ => twins.both(|store| store.connect(domid)),
                 };
                 clients.push((conn, Vec::new()));
