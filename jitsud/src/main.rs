@@ -19,7 +19,7 @@ use jitsud::text::chain;
 use jitsud::{afterwards, dns, status};
 use nix::unistd::sethostname;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 const USAGE: &str = "\
@@ -30,7 +30,8 @@ Usage: jitsud [--config FILE]
   --config FILE  the node and its services (default: jitsu.toml of the card, else /etc/jitsu.toml)
   --help         this text
 
-Runs in dom0 of Xen 4.17 to 4.21 on ARM and logs to standard error. SIGTERM ends all services.
+Runs in dom0 of Xen 4.17 to 4.21 on ARM and logs to standard error. SIGTERM ends all services. SIGHUP ends the daemon
+alone: services run on, and the next daemon takes them over.
 Example: jitsud --config /boot/jitsu.toml";
 
 /// The configuration of a node without a card, or whose card has none.
@@ -90,8 +91,9 @@ fn arguments() -> Result<Option<Option<PathBuf>>, String> {
 async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(hand_over(signal(SignalKind::hangup())?));
     // First of all, since dom0's kernel waits for its XenStore.
-    let toolstack = Toolstack::connect()?;
+    let (toolstack, estate) = Toolstack::connect()?;
 
     let parameters = Parameters::of_this_boot();
     let mut led = Led::new(parameters.led.as_deref());
@@ -127,7 +129,7 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     // From here on nothing waits.
     let clock = Clock::default();
     let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::of(&parameters) };
-    let mut core = Core::start(toolstack, loaded, boot, card.clone(), clock.clone())?;
+    let mut core = Core::start(toolstack.clone(), estate, loaded, boot, card.clone(), clock.clone())?;
     let config = core.loaded().config.clone();
     let problems = core.loaded().problems.clone();
     tokio::spawn(network.run(core.vif_reports()));
@@ -143,6 +145,7 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     let dns = tokio::spawn(dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()));
     let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
     core.dns_answers();
+    toolstack.is_sound();
     tracing::info!(%address, domain = config.node.domain, services = config.services.len(), "ready");
     led.show(Signal::Ready);
     tokio::spawn({
@@ -170,6 +173,14 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     dns.await?;
     status.await?;
     Ok(())
+}
+
+/// Ends the daemon at SIGHUP as it is, for the next one to take everything over: that has read the configuration
+/// anew, and may be of another version.
+async fn hand_over(mut hangup: Signals) {
+    hangup.recv().await;
+    tracing::info!("SIGHUP: services run on, and the next daemon takes them over");
+    std::process::exit(0);
 }
 
 /// The network, and everybody's address. With DHCP it takes as long as it takes, so that what is wrong with the file

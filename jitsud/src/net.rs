@@ -221,27 +221,38 @@ impl Network {
     /// Makes guests' interfaces ports of the bridge as the kernel announces them, and calls `forwards` with
     /// the number of the domain whose port forwards: from then on no packet to it is lost.
     pub async fn run(mut self, forwards: impl Fn(DomId)) {
-        while let Some(message) = self.messages.next().await {
-            let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload else {
-                continue;
-            };
-            let Some(domid) = name(&link).and_then(parse_vif) else { continue };
-            if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
-                // The bridge hears of the carrier before netlink does, and without spanning tree a port with
-                // a carrier forwards.
-                if link.attributes.contains(&LinkAttribute::OperState(State::Up)) {
-                    forwards(domid);
+        // Those that came while there was no daemon. Messages about changes have been coming in since before this.
+        match links(&self.handle).await {
+            Ok(there) => {
+                for link in &there {
+                    attend(&self.handle, self.bridge, link).await.map(&forwards);
                 }
-                continue;
             }
-            let port = LinkUnspec::new_with_index(link.header.index).controller(self.bridge).up();
-            let connected = set(&self.handle, port, || format!("making vif{domid}.0 a port of the bridge"));
-            if let Err(error) = connected.await {
-                // The interface can be gone again already; a boot that misses it times out and says so.
-                tracing::warn!(%domid, error = %chain(&error), "interface not connected");
+            Err(error) => tracing::error!(error = %chain(&error), "guests' interfaces are not seen"),
+        }
+        while let Some(message) = self.messages.next().await {
+            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload {
+                attend(&self.handle, self.bridge, &link).await.map(&forwards);
             }
         }
     }
+}
+
+/// Makes an interface a port of the bridge if it is a guest's and not one yet. Returns the domain's number once the
+/// bridge forwards to it.
+async fn attend(handle: &Handle, bridge: u32, link: &LinkMessage) -> Option<DomId> {
+    let domid = name(link).and_then(parse_vif)?;
+    if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
+        // The bridge hears of the carrier before netlink does, and without spanning tree a port with
+        // a carrier forwards.
+        return link.attributes.contains(&LinkAttribute::OperState(State::Up)).then_some(domid);
+    }
+    let port = LinkUnspec::new_with_index(link.header.index).controller(bridge).up();
+    if let Err(error) = set(handle, port, || format!("making vif{domid}.0 a port of the bridge")).await {
+        // The interface can be gone again already; a boot that misses it times out and says so.
+        tracing::warn!(%domid, error = %chain(&error), "interface not connected");
+    }
+    None
 }
 
 /// How many guests' interfaces there are now.

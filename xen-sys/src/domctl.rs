@@ -217,10 +217,22 @@ const _: () = {
 
 /// Flag of [`DomainInfo`]: it is being taken apart; it is gone when the last reference is.
 pub const XEN_DOMINF_DYING: u32 = 1 << 0;
+/// Flag of [`DomainInfo`]: its toolstack has paused it.
+pub const XEN_DOMINF_PAUSED: u32 = 1 << 3;
 /// Flag of [`DomainInfo`]: the guest has shut down, for [`DomainInfo::shutdown_code`].
 pub const XEN_DOMINF_SHUTDOWN: u32 = 1 << 2;
 
 impl DomainInfo {
+    /// Whether it is being taken apart.
+    pub fn is_dying(&self) -> bool {
+        self.flags & XEN_DOMINF_DYING != 0
+    }
+
+    /// Whether its toolstack has paused it, or has not let it run yet.
+    pub fn is_paused(&self) -> bool {
+        self.flags & XEN_DOMINF_PAUSED != 0
+    }
+
     /// Why the guest shut down, a `SHUTDOWN_` number of [`crate::sched`]; `None` when it has not.
     pub fn shutdown_code(&self) -> Option<u8> {
         (self.flags & XEN_DOMINF_SHUTDOWN != 0).then_some((self.flags >> 16) as u8)

@@ -117,6 +117,27 @@ impl Entry {
         }
     }
 
+    pub(super) fn remember(&mut self, life: u64, counted: Statistics) {
+        self.life = life;
+        self.statistics = counted;
+    }
+
+    pub(super) fn take_over(&mut self, now: Moment, life: u64, domid: DomId, ready: bool, out: &mut Outbox) {
+        if self.state != State::Off {
+            return self.meaningless("taken over");
+        }
+        self.life = life;
+        let why = "it has been running since before this daemon";
+        if ready {
+            self.ready_since = Some(now);
+            let until = now.after(self.service.idle);
+            self.set_state(now, State::Ready { domid, until }, why, out);
+        } else {
+            let until = now.after(self.service.boot_timeout);
+            self.set_state(now, State::Booting { domid, until }, why, out);
+        }
+    }
+
     pub(super) fn summon(&mut self, now: Moment, received: Moment, ticket: Ticket, out: &mut Outbox) {
         self.statistics.requests += 1;
         self.statistics.last_request = Some(received);

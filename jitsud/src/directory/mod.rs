@@ -15,6 +15,9 @@
 //! driver for one thing only: that every [`Effect::Build`] is answered by `Built` or `BuildFailed`, and every
 //! [`Effect::Destroy`] by `Stopped` or `StopFailed`.
 //!
+//! A domain that an earlier daemon has left goes to its service with [`Directory::take_over`]: from Off to Booting or
+//! Ready.
+//!
 //! What holds at all times (and is tested by simulation): a service has at most one domain; a ticket is
 //! answered exactly once; reports about an earlier [`Incarnation`] change nothing; no more than
 //! [`MAX_WAITING`] tickets wait for one service.
@@ -27,7 +30,7 @@ mod moment;
 mod simulation;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timeline;
 
 use std::collections::VecDeque;
@@ -197,6 +200,7 @@ pub struct Event {
 pub struct Directory {
     entries: Vec<Entry>,
     events: VecDeque<Event>,
+    changed: Vec<ServiceId>,
     shutting_down: bool,
 }
 
@@ -216,6 +220,7 @@ impl Directory {
         Directory {
             entries: config.services.iter().enumerate().map(entry).collect(),
             events: VecDeque::with_capacity(MAX_EVENTS),
+            changed: Vec::new(),
             shutting_down: false,
         }
     }
@@ -268,13 +273,42 @@ impl Directory {
                 }
             }
         }
-        for event in out.events {
+        self.note(out.events);
+        out.effects
+    }
+
+    /// Goes on counting for a service that is off.
+    pub fn remember(&mut self, service: ServiceId, life: u64, counted: Statistics) {
+        if let Some(entry) = self.entries.get_mut(service.0) {
+            entry.remember(life, counted);
+        }
+    }
+
+    /// Gives a service that is off the domain that an earlier daemon has made for it. It has as much time to get ready,
+    /// or is kept for as long, as if it had just been made.
+    pub fn take_over(&mut self, now: Moment, incarnation: Incarnation, domid: DomId, ready: bool) {
+        let mut out = Outbox::default();
+        if let Some(entry) = self.entries.get_mut(incarnation.service.0) {
+            entry.take_over(now, incarnation.number, domid, ready, &mut out);
+        }
+        self.note(out.events);
+    }
+
+    /// The services whose states have changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<ServiceId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn note(&mut self, events: Vec<Event>) {
+        for event in events {
+            if !self.changed.contains(&event.service) {
+                self.changed.push(event.service);
+            }
             if self.events.len() == MAX_EVENTS {
                 self.events.pop_front();
             }
             self.events.push_back(event);
         }
-        out.effects
     }
 
     /// When [`Input::Timer`] is due, if at all.

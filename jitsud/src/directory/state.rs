@@ -134,7 +134,8 @@ impl Phase {
     pub fn may_become(self, next: Phase) -> bool {
         use Phase::{Booting, Building, Failed, Off, Ready, Stopping};
         match self {
-            Off => matches!(next, Building),
+            // Booting, Ready: an earlier daemon has made its domain.
+            Off => matches!(next, Building | Booting | Ready),
             // Off: it was not wanted any more, and then could not be built anyway.
             Building => matches!(next, Booting | Failed | Off),
             Booting => matches!(next, Ready | Stopping),

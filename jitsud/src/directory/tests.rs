@@ -144,6 +144,8 @@ fn transitions_are_these_and_no_others() {
     use Phase::{Booting, Building, Failed, Off, Ready, Stopping};
     let legal = [
         (Off, Building),
+        (Off, Booting),
+        (Off, Ready),
         (Building, Booting),
         (Building, Failed),
         (Building, Off),
@@ -160,6 +162,31 @@ fn transitions_are_these_and_no_others() {
             assert_eq!(from.may_become(to), legal.contains(&(from, to)), "{from} → {to}");
         }
     }
+}
+
+#[test]
+fn a_domain_of_an_earlier_daemon_goes_on_as_if_it_had_just_been_made() {
+    let mut script = Script::new();
+    script.directory.remember(S, 6, Statistics { starts: 6, requests: 50, ..Statistics::default() });
+    let now = script.now();
+    script.directory.take_over(now, life(6), domid(6), true);
+    assert_eq!(script.directory.take_changed(), [S]);
+    assert_eq!(script.directory.take_changed(), []);
+    assert_eq!(script.deadline_in(), Some(120.0));
+    assert_eq!(script.summon(1), [up(1)]);
+    script.wait(120.0);
+    assert_eq!(script.send(Input::Timer), [destroy(6)]);
+    assert_eq!(script.stopped(6), []);
+    assert_eq!(script.summon(2), [build(7)]);
+    let counted = script.directory.entries()[0].statistics();
+    assert_eq!((counted.starts, counted.requests), (7, 52));
+
+    let mut script = Script::new();
+    let now = script.now();
+    script.directory.take_over(now, life(3), domid(3), false);
+    assert_eq!(script.deadline_in(), Some(10.0));
+    assert_eq!(script.summon(1), []);
+    assert_eq!(script.ready(3), [up(1)]);
 }
 
 #[test]

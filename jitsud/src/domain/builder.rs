@@ -20,7 +20,8 @@ use xen_sys::hvm::{
     HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN,
 };
 use xen_sys::layout::{GUEST_MAGIC_BASE, GUEST_RAM0_BASE, ZIMAGE_OFFSET};
-use xen_sys::{DomId, Gfn, PAGE_SHIFT, PAGE_SIZE};
+use xen_sys::{DomId, EvtchnPort, Gfn, PAGE_SHIFT, PAGE_SIZE};
+use xenstore::Change;
 
 use super::devicetree::{self, Guest};
 use super::{Spec, nodes};
@@ -168,9 +169,52 @@ pub fn build(
             ..VcpuGuestContext::default()
         },
     )?;
+    // A daemon that takes over goes on with a domain that has a record, and ends one without.
+    let record = Change::write(nodes::record(domid), spec.record.as_str());
+    store.commit(&[record]).map_err(BuildError::Store)?;
     hypervisor.unpause_domain(domid)?;
     step(Step::Unpaused);
     Ok(domain)
+}
+
+/// Takes over a domain that an earlier daemon has made: its rings, as they are.
+///
+/// # Errors
+/// The domain is ended then.
+pub fn take_over(
+    hypervisor: &Arc<Hypervisor>,
+    events: &EventChannels,
+    store: &SharedStore,
+    domid: DomId,
+    uuid: [u8; 16],
+) -> Result<Domain, BuildError> {
+    let mut domain = Domain {
+        domid,
+        store_ring: None,
+        console_ring: None,
+        uuid,
+        hypervisor: hypervisor.clone(),
+        store: store.clone(),
+    };
+    let take = |ring: &'static str, frame: Gfn, port_param: u32| {
+        let page = hypervisor.map(domid, &[frame])?;
+        // The earlier daemon's end was closed with it; the guest's is open to be bound again.
+        let remote = EvtchnPort(hypervisor.hvm_param(domid, port_param)? as u32);
+        Ok::<_, BuildError>((page, bind(events, ring, domid, remote)?))
+    };
+    domain.console_ring = Some(take("console", CONSOLE_RING, HVM_PARAM_CONSOLE_EVTCHN)?);
+    domain.store_ring = Some(take("XenStore", STORE_RING, HVM_PARAM_STORE_EVTCHN)?);
+    Ok(domain)
+}
+
+fn bind(
+    events: &EventChannels,
+    ring: &'static str,
+    domid: DomId,
+    remote: EvtchnPort,
+) -> Result<Port, BuildError> {
+    let bound = events.bind_interdomain(domid, remote);
+    bound.map_err(|source| BuildError::EventChannel { ring, domid, source })
 }
 
 /// r0, r1 and r2 as Linux wants them (`Documentation/arm/booting.rst`): 0, "no machine type", the device
@@ -225,12 +269,7 @@ fn rings(hypervisor: &Hypervisor, events: &EventChannels, domain: &mut Domain) -
         let remote = hypervisor.alloc_unbound(domid)?;
         hypervisor.set_hvm_param(domid, pfn_param, frame.0)?;
         hypervisor.set_hvm_param(domid, port_param, u64::from(remote.0))?;
-        let port = events.bind_interdomain(domid, remote).map_err(|source| BuildError::EventChannel {
-            ring,
-            domid,
-            source,
-        })?;
-        Ok::<_, BuildError>((page, port))
+        Ok::<_, BuildError>((page, bind(events, ring, domid, remote)?))
     };
     domain.console_ring =
         Some(make("console", CONSOLE_RING, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_CONSOLE_EVTCHN)?);

@@ -7,7 +7,7 @@ pub mod builder;
 pub mod devicetree;
 pub mod nodes;
 
-pub use builder::{BuildError, Domain, build};
+pub use builder::{BuildError, Domain, build, take_over};
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Spec {
     pub bootargs: String,
     /// Its network interface.
     pub vif: Vif,
+    /// What the next daemon is to know of it, if it still runs then.
+    pub record: String,
 }
 
 /// A virtual network interface.

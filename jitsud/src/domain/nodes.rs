@@ -17,14 +17,20 @@ pub fn vif_backend(domid: DomId) -> String {
     format!("{}/backend/vif/{domid}/0", home(DomId::DOM0))
 }
 
+/// What the next daemon is to know of a domain that runs (`node/record.rs`).
+pub fn record(domid: DomId) -> String {
+    format!("/jitsu/domain/{domid}")
+}
+
 /// The directories that domains' nodes lie in. They are there from the start and stay, so that a domain leaves
 /// nothing behind.
 pub fn shared() -> Vec<Change> {
     let dom0 = home(DomId::DOM0);
-    let mut changes: Vec<Change> = [format!("{dom0}/backend/vif"), "/vm".into(), "/libxl".into()]
-        .into_iter()
-        .map(Change::mkdir)
-        .collect();
+    let mut changes: Vec<Change> =
+        [format!("{dom0}/backend/vif"), "/vm".into(), "/libxl".into(), "/jitsu/domain".into()]
+            .into_iter()
+            .map(Change::mkdir)
+            .collect();
     // As Xen's own start-up writes it (`tools/helpers/xen-init-dom0.c`), for tools that list domains by name.
     changes.push(Change::write(format!("{dom0}/name"), "Domain-0"));
     changes.push(Change::write(format!("{dom0}/domid"), "0"));
@@ -134,7 +140,7 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
 /// What undoes [`create`]. The back half goes first: on that, netback lets go of the guest's pages.
 pub fn remove(domid: DomId, uuid: [u8; 16]) -> Vec<Change> {
     let backend = format!("{}/backend/vif/{domid}", home(DomId::DOM0));
-    [backend, home(domid), libxl(domid), format!("/vm/{}", uuid_text(uuid))]
+    [backend, home(domid), libxl(domid), format!("/vm/{}", uuid_text(uuid)), record(domid)]
         .into_iter()
         .map(|path| Change::Remove { path })
         .collect()
@@ -157,6 +163,7 @@ mod tests {
             vcpus: 2,
             bootargs: String::new(),
             vif: Vif { mac: [0, 0x16, 0x3e, 0, 2, 20], address: [10, 0, 2, 20].into(), bridge: "br0".into() },
+            record: String::new(),
         }
     }
 

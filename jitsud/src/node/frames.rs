@@ -26,15 +26,23 @@ const LARGEST_SHARE: u64 = 4;
 const KIB_PER_FRAME: u64 = PAGE_SIZE as u64 / 1024;
 
 /// Has dom0 give up as many frames as the services' domains need when all of them run. `largest_kernel`
-/// (bytes) is mapped while it is copied. The kernel does it in the background.
+/// (bytes) is mapped while it is copied. The kernel does it in the background. The file `first_seen` keeps the
+/// number of dom0's frames for later daemons.
 ///
 /// # Errors
 /// When this Linux has no balloon. The node works without a store, if slower.
-pub fn set_aside(services: &[Service], largest_kernel: usize) -> io::Result<()> {
+pub fn set_aside(services: &[Service], largest_kernel: usize, first_seen: &Path) -> io::Result<()> {
     let balloon = Path::new(BALLOON);
     let info = |name: &str| read_number(&balloon.join("info").join(name));
-    // An earlier daemon has set the same frames aside: they count as dom0's.
-    let all = (info("current_kb")? + info("low_kb")? + info("high_kb")?) / KIB_PER_FRAME;
+    let all = match read_number(first_seen) {
+        Ok(all) => all,
+        // Frames behind which something is mapped are in none of these, so it is the first daemon that counts.
+        Err(_) => {
+            let all = (info("current_kb")? + info("low_kb")? + info("high_kb")?) / KIB_PER_FRAME;
+            fs::write(first_seen, all.to_string())?;
+            all
+        }
+    };
     let wanted = services.len() as u64 * FRAMES_PER_DOMAIN + largest_kernel.div_ceil(PAGE_SIZE) as u64;
     let target = all - wanted.min(all / LARGEST_SHARE);
     fs::write(balloon.join("target_kb"), (target * KIB_PER_FRAME).to_string())

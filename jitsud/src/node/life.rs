@@ -1,6 +1,7 @@
 //! One life of a service: its domain, the tasks that serve it, and how they end.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,6 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use xen_sys::DomId;
 
+use super::RUN;
 use super::Report;
 use crate::console::{self, ConsoleLog};
 use crate::directory::{Incarnation, Moment};
@@ -25,8 +27,7 @@ pub struct Life {
     pub accepts_connections: bool,
     /// The bridge forwards to its interface.
     pub forwarded_to: bool,
-    /// What it has said.
-    pub console: ConsoleLog,
+    console: Option<ConsoleLog>,
     domain: Option<Domain>,
     console_page: Option<Arc<SharedPages>>,
     tasks: JoinSet<()>,
@@ -51,27 +52,22 @@ impl Life {
         });
     }
 
-    /// Serves the rings of a domain that has just begun to run.
-    pub fn attach(
-        &mut self,
-        incarnation: Incarnation,
-        mut domain: Domain,
-        store: &SharedStore,
-        reports: &UnboundedSender<Report>,
-    ) {
+    /// Serves the rings of a domain that has just begun to run, or that an earlier daemon has left.
+    pub fn attach(&mut self, mut domain: Domain, store: &SharedStore, reports: &UnboundedSender<Report>) {
         let domid = domain.domid;
         if let Some((page, port)) = domain.store_ring.take() {
             let (store, reports) = (store.clone(), reports.clone());
             store.with(|store| store.introduce(domid));
             self.tasks.spawn(async move {
                 let error = serve_ring(store, domid, page, port, None).await;
-                let _ = reports.send(Report::Broken(incarnation, chain(&error)));
+                let _ = reports.send(Report::Broken(domid, chain(&error)));
             });
         }
         if let Some((page, port)) = domain.console_ring.take() {
             let page = Arc::new(page);
             self.console_page = Some(page.clone());
-            let log = self.console.clone();
+            let log = ConsoleLog::open(&console_file(domid));
+            self.console = Some(log.clone());
             let store = store.clone();
             let announce = move |terminal: &str| {
                 if let Err(error) = store.commit(&[nodes::console_terminal(domid, terminal)]) {
@@ -113,11 +109,22 @@ impl Life {
 
     /// What a guest said last, with what still lies in its console ring.
     pub fn last_words(&self) -> String {
+        let Some(log) = &self.console else { return String::new() };
         if let Some(page) = &self.console_page {
-            console::drain(page, &self.console);
+            console::drain(page, log);
         }
-        self.console.last_line().unwrap_or_default()
+        log.last_line().unwrap_or_default()
     }
+
+    /// What the guest has said.
+    pub fn console_lines(&self) -> Vec<String> {
+        self.console.as_ref().map(ConsoleLog::lines).unwrap_or_default()
+    }
+}
+
+/// Where a domain's console is kept.
+pub fn console_file(domid: DomId) -> PathBuf {
+    Path::new(RUN).join(format!("console-{domid}"))
 }
 
 /// A domain that nobody uses any more; dropping it destroys it.
@@ -129,6 +136,9 @@ pub struct Ended {
 
 impl Drop for Ended {
     fn drop(&mut self) {
+        if let Some(domain) = &self.domain {
+            ConsoleLog::remove(&console_file(domain.domid));
+        }
         drop(self.domain.take());
         self.ended.store(true, Ordering::Release);
     }

@@ -6,11 +6,14 @@
 
 mod facts;
 mod frames;
+mod inherited;
 mod life;
+mod record;
 mod template;
 mod toolstack;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,20 +21,28 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xen_sys::DomId;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
+use xenstore::Change;
 
 use crate::card::Card;
 use crate::clock::Clock;
 use crate::config::Loaded;
-use crate::directory::{Death, Directory, Effect, Incarnation, Input, Moment, Stage, Ticket};
+use crate::directory::{
+    Death, Directory, Effect, Incarnation, Input, Moment, Stage, State, Statistics, Ticket,
+};
 use crate::domain::builder::Step;
 use crate::domain::{self, BuildError, Domain, Spec, nodes};
 use crate::schema::{Boot, NodeStatus};
-use crate::summoner::{Request, SummonError, Summoned};
+use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
 use crate::xen::Port;
+use inherited::Inherited;
 use life::Life;
+use record::{Counters, Record};
 use template::Template;
-pub use toolstack::Toolstack;
+pub use toolstack::{Estate, Toolstack};
+
+/// Where the daemon keeps what outlives it, on a memory-backed file system.
+const RUN: &str = "/run/jitsud";
 
 /// How long XenStore is served after the last domain has gone. dom0's kernel then takes the domain's interface
 /// apart and asks a few more questions; without answers it would wait for ever, and dom0 could not power off.
@@ -48,12 +59,15 @@ enum Report {
     /// The readiness key of a life has been written.
     Ready(Incarnation, Moment),
     /// A guest broke a protocol and is not served any more.
-    Broken(Incarnation, String),
+    Broken(DomId, String),
     /// The bridge forwards to a guest's interface.
     VifUp(DomId, Moment),
     /// A domain has been destroyed; Xen may still hold what others refer to.
     Destroyed,
 }
+
+/// Without a bound of its own: each life makes a handful of reports, and lives are bounded.
+type Reports = (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>);
 
 /// Everything that changes.
 #[derive(Debug)]
@@ -66,20 +80,21 @@ pub struct Core {
     lives: HashMap<Incarnation, Life>,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Summoned, SummonError>>>,
     next_ticket: u64,
-    /// Without a bound of its own: each life makes a handful of reports, and lives are bounded.
-    reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
+    reports: Reports,
     boot: Boot,
     card: Option<Card>,
     clock: Clock,
 }
 
 impl Core {
-    /// A node whose services are all off. One whose kernel cannot be read is left out.
+    /// A node whose services are off, but for those whose domains an earlier daemon has left. One whose kernel cannot
+    /// be read is left out.
     ///
     /// # Errors
     /// When Xen does not tell about domains that end.
     pub fn start(
         toolstack: Toolstack,
+        estate: Estate,
         mut loaded: Loaded,
         boot: Boot,
         card: Option<Card>,
@@ -87,10 +102,11 @@ impl Core {
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let specs = template::all(&mut loaded);
         let largest_kernel = specs.iter().map(|template| template.spec.kernel.len()).max().unwrap_or(0);
-        if let Err(error) = frames::set_aside(&loaded.config.services, largest_kernel) {
+        let first_seen = Path::new(RUN).join("dom0-frames");
+        if let Err(error) = frames::set_aside(&loaded.config.services, largest_kernel, &first_seen) {
             tracing::warn!(%error, "dom0 sets no frames aside: mapping guests' pages will take longer");
         }
-        Ok(Core {
+        let mut core = Core {
             directory: Directory::new(&loaded.config, Moment::now()),
             exceptions: toolstack.events.bind_virq(VIRQ_DOM_EXC)?,
             loaded,
@@ -99,11 +115,52 @@ impl Core {
             lives: HashMap::new(),
             tickets: HashMap::new(),
             next_ticket: 0,
-            reports: mpsc::unbounded_channel(),
+            reports: estate.reports,
             boot,
             card,
             clock,
-        })
+        };
+        core.remember();
+        estate.inherited.into_iter().for_each(|inherited| core.inherit(inherited));
+        // One may have ended while there was no daemon.
+        core.look_at_domains();
+        Ok(core)
+    }
+
+    /// Goes on counting where an earlier daemon has stopped.
+    fn remember(&mut self) {
+        for (index, service) in self.loaded.config.services.iter().enumerate() {
+            let id = ServiceId(index);
+            match self.toolstack.store.with(|store| Counters::read(store, &service.name)) {
+                Some(Counters { life, starts, requests, failures }) => {
+                    let counted = Statistics { starts, requests, failures, last_request: None };
+                    self.directory.remember(id, life, counted);
+                }
+                // There from the start, so that a life leaves no node behind.
+                None => self.put_away(&[Counters::default().change(&service.name)]),
+            }
+        }
+    }
+
+    /// Gives a domain that was taken over to its service, or ends it when its service has gone or moved.
+    fn inherit(&mut self, Inherited { record, mut life }: Inherited) {
+        let services = &self.loaded.config.services;
+        let found = services.iter().position(|service| record.is_of(service));
+        let Some(domid) = life.domid else { return };
+        let Some(service) = found else {
+            tracing::warn!(%domid, service = record.service, "the service has gone or moved: its domain ends");
+            return self.end(domid, &mut life);
+        };
+        let incarnation = Incarnation { service: ServiceId(service), number: record.life };
+        if record.ready {
+            (life.accepts_connections, life.forwarded_to) = (true, true);
+        }
+        self.lives.insert(incarnation, life);
+        self.directory.take_over(Moment::now(), incarnation, domid, record.ready);
+        if !record.ready {
+            self.await_readiness(incarnation, domid);
+        }
+        self.note_changes();
     }
 
     /// What the node serves: without the services that had to be left out.
@@ -140,6 +197,8 @@ impl Core {
             }
         }
         tokio::time::sleep(LAST_QUESTIONS).await;
+        // dom0's kernel does not know that there will be another daemon; its connection and watches stay.
+        self.toolstack.store.leave();
     }
 
     fn request(&mut self, request: Request) {
@@ -163,19 +222,14 @@ impl Core {
                     Step::Unpaused => Stage::Unpaused,
                 };
                 self.directory.stage(incarnation, stage, at);
-                if let (Step::Created(domid), Some(life)) = (step, self.lives.get_mut(&incarnation)) {
-                    let key =
-                        format!("{}/{}", nodes::home(domid), self.specs[incarnation.service.0].ready_key);
-                    match self.toolstack.store.watch(key) {
-                        Ok(ready) => life.created(domid, incarnation, ready, &self.reports.0),
-                        Err(error) => tracing::error!(%domid, %error, "the readiness key cannot be watched"),
-                    }
+                if let Step::Created(domid) = step {
+                    self.await_readiness(incarnation, domid);
                 }
             }
             Report::Built(incarnation, Ok(domain)) => {
                 let domid = domain.domid;
                 if let Some(life) = self.lives.get_mut(&incarnation) {
-                    life.attach(incarnation, *domain, &self.toolstack.store, &self.reports.0);
+                    life.attach(*domain, &self.toolstack.store, &self.reports.0);
                 }
                 self.input(Input::Built { incarnation, domid });
                 // It may have ended before anybody knew whose it was.
@@ -191,18 +245,34 @@ impl Core {
                 }
                 self.ready_if_reachable(incarnation, at);
             }
-            Report::Broken(incarnation, detail) => {
-                self.input(Input::Died { incarnation, death: Death::Crash, detail });
+            Report::Broken(domid, detail) => {
+                if let Some((incarnation, _)) = self.life_of(domid) {
+                    self.input(Input::Died { incarnation, death: Death::Crash, detail });
+                }
             }
             Report::VifUp(domid, at) => {
-                let life = self.lives.iter_mut().find(|(_, life)| life.domid == Some(domid));
-                if let Some((&incarnation, life)) = life {
+                if let Some((incarnation, life)) = self.life_of(domid) {
                     life.forwarded_to = true;
                     self.directory.stage(incarnation, Stage::VifUp, at);
                     self.ready_if_reachable(incarnation, at);
                 }
             }
             Report::Destroyed => self.look_at_domains(),
+        }
+    }
+
+    fn life_of(&mut self, domid: DomId) -> Option<(Incarnation, &mut Life)> {
+        let mut lives = self.lives.iter_mut();
+        lives.find(|(_, life)| life.domid == Some(domid)).map(|(&incarnation, life)| (incarnation, life))
+    }
+
+    /// Has the life of a domain that exists reported when its readiness key is written.
+    fn await_readiness(&mut self, incarnation: Incarnation, domid: DomId) {
+        let Some(life) = self.lives.get_mut(&incarnation) else { return };
+        let key = format!("{}/{}", nodes::home(domid), self.specs[incarnation.service.0].ready_key);
+        match self.toolstack.store.watch(key) {
+            Ok(ready) => life.created(domid, incarnation, ready, &self.reports.0),
+            Err(error) => tracing::error!(%domid, %error, "the readiness key cannot be watched"),
         }
     }
 
@@ -229,11 +299,34 @@ impl Core {
                 }
             }
         }
+        self.note_changes();
+    }
+
+    /// Puts away what has become of services, for the next daemon. The record of a domain goes with its nodes.
+    fn note_changes(&mut self) {
+        for service in self.directory.take_changed() {
+            let Some(entry) = self.directory.entries().get(service.0) else { continue };
+            let incarnation = entry.incarnation();
+            let counters = Counters::new(incarnation.number, entry.statistics());
+            let mut changes = vec![counters.change(&entry.service().name)];
+            if let State::Ready { domid, .. } = entry.state() {
+                let record = Record::new(entry.service(), incarnation, true);
+                changes.push(Change::write(nodes::record(*domid), record.text()));
+            }
+            self.put_away(&changes);
+        }
+    }
+
+    fn put_away(&self, changes: &[Change]) {
+        if let Err(error) = self.toolstack.store.commit(changes) {
+            tracing::error!(%error, "what the next daemon has to know cannot be kept");
+        }
     }
 
     fn build(&mut self, incarnation: Incarnation) {
         let template = &self.specs[incarnation.service.0];
-        let spec = Spec { uuid: uuid(incarnation), ..template.spec.clone() };
+        let record = Record::new(&self.loaded.config.services[incarnation.service.0], incarnation, false);
+        let spec = Spec { uuid: uuid(incarnation), record: record.text(), ..template.spec.clone() };
         let Toolstack { hypervisor, events, store } = self.toolstack.clone();
         let reports = self.reports.0.clone();
         self.lives.insert(incarnation, Life::default());
@@ -245,10 +338,17 @@ impl Core {
     }
 
     fn destroy(&mut self, incarnation: Incarnation, domid: DomId) {
-        let Some(life) = self.lives.get_mut(&incarnation) else {
-            tracing::error!(%domid, "a domain that is not known was to be destroyed");
-            return;
-        };
+        match self.lives.remove(&incarnation) {
+            Some(mut life) => {
+                self.end(domid, &mut life);
+                self.lives.insert(incarnation, life);
+            }
+            None => tracing::error!(%domid, "a domain that is not known was to be destroyed"),
+        }
+    }
+
+    /// Stops serving a domain and destroys it.
+    fn end(&self, domid: DomId, life: &mut Life) {
         let (ended, store, reports) = (life.end(), self.toolstack.store.clone(), self.reports.0.clone());
         tokio::spawn(async move {
             let domain = ended.await;
@@ -308,20 +408,29 @@ impl Core {
         let mut status = NodeStatus::new(config, &problems, &self.directory, facts, Moment::now());
         for (incarnation, life) in &self.lives {
             if let Some(service) = status.services.get_mut(incarnation.service.0) {
-                service.console = life.console.lines();
+                service.console = life.console_lines();
             }
         }
         status
     }
 }
 
+/// Whether a domain with this UUID is one of jitsud's.
+fn is_ours(uuid: &[u8; 16]) -> bool {
+    uuid[6] == UUID_VERSION && uuid[8] == UUID_VARIANT
+}
+
+/// Version 8: made to the maker's own rules.
+const UUID_VERSION: u8 = 0x80;
+const UUID_VARIANT: u8 = 0x80;
+
 /// Tells this life's domain from every other of this node: made of the clock and the life's number, in
-/// the form for such (RFC 9562, version 8). Nothing about it is secret.
+/// the form for such (RFC 9562). Nothing about it is secret.
 fn uuid(incarnation: Incarnation) -> [u8; 16] {
     let mut uuid = [0; 16];
     uuid[..6].copy_from_slice(&Moment::now().0.to_be_bytes()[2..]);
-    uuid[6] = 0x80;
-    uuid[8] = 0x80;
+    uuid[6] = UUID_VERSION;
+    uuid[8] = UUID_VARIANT;
     uuid[9] = incarnation.service.0 as u8;
     uuid[10..].copy_from_slice(&incarnation.number.to_be_bytes()[2..]);
     uuid

@@ -53,6 +53,7 @@ fn template(node: &Node, service: &Service, kernel: Arc<[u8]>) -> Template {
             memory_mib: service.memory_mib,
             vcpus: service.vcpus,
             bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
+            record: String::new(),
             vif: Vif { mac: service.mac.0, address: service.address, bridge: node.bridge.clone() },
         },
         ready_key: service.wait_for_key.clone(),

@@ -1,16 +1,19 @@
 //! What a build needs, and dom0's kernel too: Xen, event channels, XenStore. It needs no configuration, so that
 //! the kernel's questions are answered while the node still waits for an address.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use xen_sys::DomId;
 
+use super::inherited::{self, Inherited};
+use super::{RUN, Reports};
 use crate::domain::nodes;
 use crate::store::{KernelWatches, SharedStore, serve_ring, socket};
 use crate::xen::{self, EventChannels, Hypervisor, SharedPages};
-
-/// Where dom0's kernel's watches survive a restart of the daemon; on a memory-backed file system.
-const KERNEL_WATCHES: &str = "/run/jitsud.kernel-watches";
 
 /// The parts, shared with the threads that build.
 #[derive(Clone, Debug)]
@@ -20,18 +23,33 @@ pub struct Toolstack {
     pub(super) store: SharedStore,
 }
 
+/// What an earlier daemon has left, for [`Core::start`](super::Core::start).
+#[derive(Debug)]
+pub struct Estate {
+    pub(super) inherited: Vec<Inherited>,
+    /// What happens to it meanwhile.
+    pub(super) reports: Reports,
+}
+
 impl Toolstack {
-    /// Connects to Xen, serves XenStore to dom0's kernel, and ends what an earlier daemon left running.
+    /// Connects to Xen, serves XenStore to dom0's kernel, and takes over what an earlier daemon has left running.
     ///
     /// # Errors
     /// When this is not dom0 of a Xen that is known.
-    pub fn connect() -> Result<Self, Box<dyn std::error::Error>> {
+    pub fn connect() -> Result<(Self, Estate), Box<dyn std::error::Error>> {
         let hypervisor = Arc::new(Hypervisor::connect()?);
         let events = EventChannels::open()?;
-        let store = SharedStore::new(xenstore::Limits::default());
+        let run = Path::new(RUN);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(run)
+            .map_err(|error| format!("creating {RUN}: {error}"))?;
+        let (store, restored) = SharedStore::open(&run.join("store"), xenstore::Limits::default());
         let toolstack = Toolstack { hypervisor, events, store };
         toolstack.serve_dom0()?;
-        toolstack.end_leftovers()?;
+        let (reports, incoming) = mpsc::unbounded_channel();
+        let inherited = inherited::take_over(&toolstack, restored, &reports)?;
         toolstack.serve_tools();
         tokio::spawn({
             let events = toolstack.events.clone();
@@ -42,7 +60,12 @@ impl Toolstack {
                 }
             }
         });
-        Ok(toolstack)
+        Ok((toolstack, Estate { inherited, reports: (reports, incoming) }))
+    }
+
+    /// Notes that the daemon has come up with what it has taken over.
+    pub fn is_sound(&self) {
+        self.store.is_sound();
     }
 
     /// Connects the store to dom0's own kernel, where netback lives.
@@ -51,14 +74,15 @@ impl Toolstack {
         let page = SharedPages::device(&device)?;
         let remote = xen_sys::EvtchnPort(xen::sys::xenbus_backend_port(&device)?);
         let port = self.events.bind_interdomain(DomId::DOM0, remote)?;
-        let watches = KernelWatches::open(KERNEL_WATCHES.into())?;
+        let watches = KernelWatches::open(Path::new(RUN).join("kernel-watches"))?;
         self.store.with(|store| store.introduce(DomId::DOM0));
         self.store.commit(&nodes::shared())?;
         let store = self.store.clone();
-        // Wakes the kernel, which waits for the first event to learn that there is a XenStore.
-        port.notify();
+        // It wakes the kernel first, which waits for an event to learn that there is a XenStore.
         tokio::spawn(async move {
-            let error = serve_ring(store, DomId::DOM0, page, port, Some(watches)).await;
+            let error = serve_ring(store.clone(), DomId::DOM0, page, port, Some(watches)).await;
+            // The state has its part in that.
+            store.give_up();
             tracing::error!(%error, "dom0's kernel is out of step with XenStore; the daemon starts anew");
             std::process::exit(1);
         });
@@ -71,23 +95,5 @@ impl Toolstack {
             Ok(listener) => drop(tokio::spawn(socket::serve(self.store.clone(), listener))),
             Err(error) => tracing::error!("{error}; Xen's tools in dom0 have to do without it"),
         }
-    }
-
-    /// Destroys the domains of an earlier daemon, and has the kernel remove their interfaces: the watches
-    /// of the kernel are there, the nodes that they are about are not.
-    fn end_leftovers(&self) -> Result<(), Box<dyn std::error::Error>> {
-        for info in self.hypervisor.domains()? {
-            let domid = info.domain;
-            if domid == DomId::DOM0 {
-                continue;
-            }
-            tracing::warn!(%domid, "ending a domain that was running before this daemon");
-            let path = nodes::vif_backend(domid);
-            let perms = Some(xenstore::Perms::new(DomId::DOM0, xenstore::Access::None));
-            self.store.commit(&[xenstore::Change::Write { path, value: Vec::new(), perms }])?;
-            self.store.commit(&nodes::remove(domid, info.handle))?;
-            self.hypervisor.destroy_domain(domid)?;
-        }
-        Ok(())
     }
 }

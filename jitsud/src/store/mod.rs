@@ -2,24 +2,29 @@
 //! every guest, and the socket for tools.
 //!
 //! The store itself (crate `xenstore`) is synchronous and does no I/O. It stands behind one lock that is
-//! never held across an await or a hypercall. After each change, the connections that got something to
-//! send are woken.
+//! never held across an await or a hypercall. After each change, the state is put away where the next daemon
+//! finds it ([`kept`]), and then the connections that got something to send are woken.
 
+mod kept;
 mod kernel_watches;
 mod ring;
 pub mod socket;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use xen_sys::DomId;
 use xen_sys::io::xs_wire::{XENSTORE_ERROR_PROTO, XENSTORE_ERROR_RINGIDX, XENSTORE_RING_SIZE};
-use xenstore::{Change, ConnId, DriverRequest, Error, Limits, Store, Subscription};
+use xenstore::{Change, ConnId, ConnKind, DriverRequest, Error, Limits, Store, Subscription};
 
+use crate::directory::Moment;
+use crate::text::chain;
 use crate::xen::{Port, SharedPages};
+use kept::Kept;
 pub use kernel_watches::KernelWatches;
 use ring::Ring;
 
@@ -29,8 +34,8 @@ pub struct SharedStore(Arc<Mutex<State>>);
 
 struct State {
     store: Store,
-    /// What the store's time counts from.
-    started: Instant,
+    /// Where the state is put away; `None` when it is not.
+    kept: Option<Kept>,
     connections: HashMap<ConnId, Arc<Notify>>,
     keys: HashMap<Subscription, Arc<Notify>>,
 }
@@ -44,14 +49,40 @@ struct Connection {
 }
 
 impl SharedStore {
-    /// An empty store.
+    /// An empty store, which nobody takes over.
     pub fn new(limits: Limits) -> Self {
-        let state = State {
-            store: Store::new(limits),
-            started: Instant::now(),
-            connections: HashMap::new(),
-            keys: HashMap::new(),
-        };
+        Self::of(Store::new(limits), None)
+    }
+
+    /// The store as an earlier daemon has left it in the file at `path`, or an empty one. Its state is kept there from
+    /// now on. A state that cannot be used is set aside, and the log says why. Returns also whether a state was
+    /// taken over.
+    pub fn open(path: &Path, limits: Limits) -> (Self, bool) {
+        let found = Kept::load(path).unwrap_or_else(|error| {
+            let aside = match kept::set_aside(path) {
+                Ok(aside) => format!("it is now {}", aside.display()),
+                Err(error) => format!("it cannot be renamed: {error}"),
+            };
+            tracing::error!(
+                "the state of XenStore in {} cannot be taken over: {}; {aside}, and the node begins anew",
+                path.display(),
+                chain(&error)
+            );
+            None
+        });
+        let taken_over = found.is_some();
+        let (mut store, takeovers) =
+            found.map_or_else(|| (Store::new(limits.clone()), 0), |(store, n)| (store, n + 1));
+        forget_process(&mut store);
+        store.set_limits(limits);
+        let kept = Kept::begin(path, &mut store, takeovers);
+        let kept =
+            kept.inspect_err(|error| tracing::error!("{error}; if the daemon ends, so do all services"));
+        (Self::of(store, kept.ok()), taken_over)
+    }
+
+    fn of(store: Store, kept: Option<Kept>) -> Self {
+        let state = State { store, kept, connections: HashMap::new(), keys: HashMap::new() };
         SharedStore(Arc::new(Mutex::new(state)))
     }
 
@@ -60,25 +91,32 @@ impl SharedStore {
         self.with(|store| store.commit(changes))
     }
 
-    /// Does something with the store, then wakes whoever got something to send.
+    /// Does something with the store, puts its state away, then wakes whoever got something to send.
     pub fn with<R>(&self, act: impl FnOnce(&mut Store) -> R) -> R {
+        self.with_state(|state| act(&mut state.store))
+    }
+
+    fn with_state<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state();
-        let now = state.started.elapsed();
-        state.store.advance(now);
-        let result = act(&mut state.store);
-        for id in state.store.connections_with_output() {
+        state.store.advance(now());
+        let result = act(&mut state);
+        let announced = state.store.connections_with_output();
+        let requests = state.store.take_requests();
+        let events = state.store.take_events();
+        state.put_away();
+        for id in announced {
             if let Some(waker) = state.connections.get(&id) {
                 waker.notify_one();
             }
         }
-        for request in state.store.take_requests() {
+        for request in requests {
             match request {
                 DriverRequest::Print { text } => tracing::info!(text, "XenStore"),
                 // Domains come from the builder alone; a tool in dom0 that brings its own is told so here.
                 _ => tracing::warn!(?request, "XenStore: a domain made by somebody else is not served"),
             }
         }
-        for event in state.store.take_events() {
+        for event in events {
             if let Some(waker) = state.keys.get(&event.subscription) {
                 waker.notify_one();
             }
@@ -103,32 +141,136 @@ impl SharedStore {
         self.state().connections.len()
     }
 
+    /// Notes that the daemon works with the state that it has taken over.
+    pub fn is_sound(&self) {
+        if let Some(kept) = &mut self.state().kept {
+            kept.is_sound();
+        }
+    }
+
+    /// Keeps the state as it is now for the next daemon, whatever becomes of this one's connections.
+    pub fn leave(&self) {
+        self.state().kept = None;
+    }
+
+    /// Sees to it that the next daemon begins anew.
+    pub fn give_up(&self) {
+        if let Some(mut kept) = self.state().kept.take() {
+            kept.give_up();
+        }
+    }
+
+    /// Ends the connections through rings that were taken over, but for those of the domains that `keep` names.
+    pub fn end_rings(&self, keep: impl Fn(DomId) -> bool) {
+        let ended = |(id, domid, kind): (ConnId, DomId, ConnKind)| {
+            (kind == ConnKind::Ring && !keep(domid)).then_some(id)
+        };
+        self.with(|store| {
+            let ended: Vec<ConnId> = store.connections().filter_map(ended).collect();
+            ended.into_iter().for_each(|id| store.disconnect(id));
+        });
+    }
+
     /// How long from now a connection that is not listened to has to be looked at again.
     fn resumes(&self, id: ConnId) -> Option<Duration> {
         let state = self.state();
         let deadline = state.store.deadline().filter(|_| !state.store.wants_input(id))?;
-        Some(deadline.saturating_sub(state.started.elapsed()))
+        Some(deadline.saturating_sub(now()))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn connect(&self, domid: DomId) -> Connection {
-        self.connected(|store| store.connect(domid))
+    /// The connection through a ring: the one that an earlier daemon had, brought up to what the ring says, or a
+    /// new one. Returns also whether it is new.
+    fn connect_ring(&self, domid: DomId, ring: &Ring) -> Result<(Connection, bool), RingError> {
+        let connection = self.connected(|state| {
+            let of_ring = |(id, other, kind): (ConnId, DomId, ConnKind)| {
+                (other == domid && kind == ConnKind::Ring && !state.connections.contains_key(&id))
+                    .then_some(id)
+            };
+            let taken_over = state.store.connections().find_map(of_ring);
+            match taken_over {
+                Some(id) => (id, false),
+                None => (state.store.connect_from(domid, ring.progress()), true),
+            }
+        });
+        let (connection, new) = connection;
+        if !new {
+            self.with(|store| catch_up(store, connection.id, ring))?;
+        }
+        Ok((connection, new))
     }
 
     fn connect_socket(&self) -> Connection {
-        self.connected(Store::connect_socket)
+        self.connected(|state| (state.store.connect_socket(), true)).0
     }
 
-    fn connected(&self, connect: impl FnOnce(&mut Store) -> ConnId) -> Connection {
-        let mut state = self.state();
-        let id = connect(&mut state.store);
+    fn connected(&self, connect: impl FnOnce(&mut State) -> (ConnId, bool)) -> (Connection, bool) {
         let output = Arc::new(Notify::new());
-        state.connections.insert(id, output.clone());
-        Connection { id, output, store: self.clone() }
+        let (id, new) = self.with_state(|state| {
+            let (id, new) = connect(state);
+            state.connections.insert(id, output.clone());
+            (id, new)
+        });
+        (Connection { id, output, store: self.clone() }, new)
     }
+}
+
+impl State {
+    /// Puts away what the store has been told.
+    fn put_away(&mut self) {
+        if let Some(kept) = &mut self.kept
+            && let Err(error) = kept.keep_up(&mut self.store)
+        {
+            tracing::error!(
+                "XenStore's state is not kept any more: {error}; if the daemon ends, so do all services"
+            );
+            self.kept = None;
+        }
+    }
+}
+
+/// What the store's time is: it goes on in the next daemon.
+fn now() -> Duration {
+    Duration::from_nanos(Moment::now().0)
+}
+
+/// Takes out of a store what belonged to an earlier daemon's process: its tools' connections, and its own watches.
+fn forget_process(store: &mut Store) {
+    let sockets: Vec<ConnId> =
+        store.connections().filter_map(|(id, _, kind)| (kind == ConnKind::Socket).then_some(id)).collect();
+    sockets.into_iter().for_each(|id| store.disconnect(id));
+    let watches: Vec<Subscription> = store.subscriptions().map(|(subscription, _)| subscription).collect();
+    watches.into_iter().for_each(|subscription| store.unwatch(subscription));
+    store.take_events();
+}
+
+/// Makes good what an earlier daemon had no time for: requests that the store has taken leave the ring, and output
+/// that is in the ring leaves the store.
+fn catch_up(store: &mut Store, id: ConnId, ring: &Ring) -> Result<(), RingError> {
+    // A guest that wants to begin anew gets that anyway.
+    let Some(known) = store.progress(id).filter(|_| !ring.wants_reconnection()) else { return Ok(()) };
+    let there = ring.progress();
+    let behind = |what, ahead: u64, behind: u64, most: usize| {
+        // The ring's indices have 32 bits.
+        let difference = (ahead as u32).wrapping_sub(behind as u32) as usize;
+        if difference <= most {
+            Ok(difference)
+        } else {
+            Err(ring::BadIndices::new(what, ahead as u32, behind as u32))
+        }
+    };
+    ring.consume(behind(
+        "request",
+        known.received,
+        there.received,
+        ring.requests(&mut [0; XENSTORE_RING_SIZE])?.len(),
+    )?);
+    let sent = behind("response", there.sent, known.sent, store.output(id).len())?;
+    store.consume_output(id, sent);
+    Ok(())
 }
 
 impl fmt::Debug for SharedStore {
@@ -140,8 +282,10 @@ impl fmt::Debug for SharedStore {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.store.state().connections.remove(&self.id);
-        self.store.with(|store| store.disconnect(self.id));
+        self.store.with_state(|state| {
+            state.connections.remove(&self.id);
+            state.store.disconnect(self.id);
+        });
     }
 }
 
@@ -165,9 +309,10 @@ impl KeyWatch {
 
 impl Drop for KeyWatch {
     fn drop(&mut self) {
-        let mut state = self.store.state();
-        state.keys.remove(&self.subscription);
-        state.store.unwatch(self.subscription);
+        self.store.with_state(|state| {
+            state.keys.remove(&self.subscription);
+            state.store.unwatch(self.subscription);
+        });
     }
 }
 
@@ -192,7 +337,8 @@ impl RingError {
     }
 }
 
-/// Serves one ring until its peer breaks the protocol; dropping the future disconnects it.
+/// Serves one ring until its peer breaks the protocol; dropping the future disconnects it. A ring that an earlier
+/// daemon has served goes on where that left it.
 pub async fn serve_ring(
     store: SharedStore,
     domid: DomId,
@@ -201,18 +347,26 @@ pub async fn serve_ring(
     mut kernel_watches: Option<KernelWatches>,
 ) -> RingError {
     let ring = Ring::new(page, store.with(|store| store.features(domid)));
-    let connection = store.connect(domid);
-    if let Some(watches) = &kernel_watches {
+    let refused = |error: RingError| {
+        ring.refuse(error.number());
+        port.notify();
+        error
+    };
+    let (connection, new) = match store.connect_ring(domid, &ring) {
+        Ok(connection) => connection,
+        Err(error) => return refused(error),
+    };
+    if let Some(watches) = &kernel_watches
+        && new
+    {
         watches.restore(&store, connection.id);
     }
+    // The peer may not have been told of what an earlier daemon did last.
+    port.notify();
     loop {
-        let moved = match pump(&store, connection.id, &ring) {
+        let moved = match store.with_state(|state| state.pump(connection.id, &ring)) {
             Ok(moved) => moved,
-            Err(error) => {
-                ring.refuse(error.number());
-                port.notify();
-                return error;
-            }
+            Err(error) => return refused(error),
         };
         if moved {
             port.notify();
@@ -233,41 +387,48 @@ pub async fn serve_ring(
     }
 }
 
-/// Moves what can be moved, both ways; whether anything was.
-fn pump(store: &SharedStore, id: ConnId, ring: &Ring) -> Result<bool, RingError> {
-    let mut buffer = [0; XENSTORE_RING_SIZE];
-    store.with(|store| {
+impl State {
+    /// Moves what can be moved, both ways; whether anything was.
+    fn pump(&mut self, id: ConnId, ring: &Ring) -> Result<bool, RingError> {
         if ring.wants_reconnection() {
-            store.reset(id);
+            self.store.reset(id);
+            self.put_away();
             ring.reconnect();
             return Ok(true);
         }
-        let mut moved = flush(store, id, ring)?;
+        let mut moved = self.flush(id, ring)?;
         // A guest that does not read its replies is not listened to.
-        if store.wants_input(id) {
+        if self.store.wants_input(id) {
+            let mut buffer = [0; XENSTORE_RING_SIZE];
             // All of it, whole messages or not: Linux tells only of what it adds to an empty ring.
             let requests = ring.requests(&mut buffer)?;
             if !requests.is_empty() {
-                store.receive(id, requests)?;
-                // Replies go out before the request is taken away: a daemon that is killed in between
-                // finds the request again when it is back, and answers it twice, rather than never.
-                flush(store, id, ring)?;
+                self.store.receive(id, requests)?;
+                // In this order, so that the next daemon can tell from the ring's indices what this one had no
+                // time for.
+                self.put_away();
                 ring.consume(requests.len());
+                self.flush(id, ring)?;
                 moved = true;
             }
         }
         Ok(moved)
-    })
-}
+    }
 
-fn flush(store: &mut Store, id: ConnId, ring: &Ring) -> Result<bool, RingError> {
-    let mut moved = false;
-    loop {
-        let sent = ring.respond(store.output(id))?;
-        if sent == 0 {
-            return Ok(moved);
+    fn flush(&mut self, id: ConnId, ring: &Ring) -> Result<bool, RingError> {
+        let mut moved = false;
+        loop {
+            let sent = ring.respond(self.store.output(id))?;
+            if sent == 0 {
+                return Ok(moved);
+            }
+            self.store.consume_output(id, sent);
+            // This may have made more output, which must not be in the ring before it is known.
+            self.put_away();
+            moved = true;
         }
-        store.consume_output(id, sent);
-        moved = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ use xen_sys::io::xs_wire::{
     XENSTORE_CONNECTED, XENSTORE_RECONNECT, XENSTORE_RING_SIZE, XenstoreDomainInterface,
 };
 
+use xenstore::Progress;
+
 use crate::xen::SharedPages;
 
 const SIZE: u32 = XENSTORE_RING_SIZE as u32;
@@ -33,6 +35,13 @@ pub struct BadIndices {
     consumer: u32,
 }
 
+impl BadIndices {
+    /// Of two indices that are too far apart.
+    pub fn new(what: &'static str, producer: u32, consumer: u32) -> Self {
+        BadIndices { what, producer, consumer }
+    }
+}
+
 const SERVER_FEATURES: usize = offset_of!(XenstoreDomainInterface, server_features);
 const CONNECTION: usize = offset_of!(XenstoreDomainInterface, connection);
 const ERROR: usize = offset_of!(XenstoreDomainInterface, error);
@@ -46,6 +55,11 @@ impl Ring {
     pub fn new(page: SharedPages, features: u32) -> Self {
         page.store(SERVER_FEATURES, features);
         Ring(page)
+    }
+
+    /// How many bytes of requests have left the ring, and of responses have been put in, modulo 2^32.
+    pub fn progress(&self) -> Progress {
+        Progress { received: self.0.load(REQ_CONS).into(), sent: self.0.load(RSP_PROD).into() }
     }
 
     /// Whether the guest wants to begin anew, as a kernel does that another one has started. It leaves the ring
@@ -102,6 +116,33 @@ impl Ring {
 fn used(what: &'static str, producer: u32, consumer: u32) -> Result<u32, BadIndices> {
     let used = producer.wrapping_sub(consumer);
     if used <= SIZE { Ok(used) } else { Err(BadIndices { what, producer, consumer }) }
+}
+
+/// The guest's side, and mischief, for tests.
+#[cfg(test)]
+impl Ring {
+    pub fn ask(page: &SharedPages, bytes: &[u8]) {
+        let producer = page.load(REQ_PROD);
+        for (i, byte) in bytes.iter().enumerate() {
+            page.write(REQ + (producer as usize + i) % SIZE as usize, &[*byte]);
+        }
+        page.store(REQ_PROD, producer.wrapping_add(bytes.len() as u32));
+    }
+
+    pub fn answers(page: &SharedPages) -> Vec<u8> {
+        let (consumer, producer) = (page.load(RSP_CONS), page.load(RSP_PROD));
+        let mut bytes = vec![0; producer.wrapping_sub(consumer) as usize];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            page.read(RSP + (consumer as usize + i) % SIZE as usize, std::slice::from_mut(byte));
+        }
+        page.store(RSP_CONS, producer);
+        bytes
+    }
+
+    pub fn pretend(&self, received: u32, sent: u32) {
+        self.0.store(REQ_CONS, self.0.load(REQ_CONS).wrapping_add(received));
+        self.0.store(RSP_PROD, self.0.load(RSP_PROD).wrapping_add(sent));
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use xen_sys::domctl::{self, *};
 use xen_sys::event_channel::{
     self, EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_STATUS, EvtchnAllocUnbound, EvtchnStatus,
 };
-use xen_sys::hvm::{HVMOP_SET_PARAM, XenHvmParam};
+use xen_sys::hvm::{HVMOP_GET_PARAM, HVMOP_SET_PARAM, XenHvmParam};
 use xen_sys::hypercall as number;
 use xen_sys::memory::{MemoryReservation, XENMEM_POPULATE_PHYSMAP};
 use xen_sys::sysctl::{
@@ -322,6 +322,19 @@ impl Hypervisor {
             |_, _| (),
         );
         result.map_err(failed("HVMOP_set_param", domid))
+    }
+
+    /// Reads an HVM parameter.
+    pub fn hvm_param(&self, domid: DomId, index: u32) -> Result<u64, Error> {
+        let result = self.calls.call(
+            number::HYPERVISOR_HVM_OP,
+            |buffer| {
+                buffer.put(0, &XenHvmParam { domid, pad: 0, index, value: 0 });
+                [u64::from(HVMOP_GET_PARAM), buffer.address(0), 0, 0, 0]
+            },
+            |_, buffer| buffer.get::<XenHvmParam>(0).value,
+        );
+        result.map_err(failed("HVMOP_get_param", domid))
     }
 
     /// Opens an event channel in `domid` that dom0 may bind to.

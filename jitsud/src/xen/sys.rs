@@ -152,14 +152,16 @@ impl Drop for HypercallBuffer {
     }
 }
 
-/// Bytes mapped in all [`SharedPages`] now, so that a leak shows.
+/// Bytes of other domains and of devices that are mapped in all [`SharedPages`] now, so that a leak shows.
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Pages shared with another domain or the kernel.
+/// Pages shared with another domain or the kernel, or with whoever opens a file next.
 #[derive(Debug)]
 pub struct SharedPages {
     base: NonNull<u8>,
     length: NonZeroUsize,
+    /// How much of [`MAPPED`] is this.
+    counted: usize,
 }
 
 // SAFETY: every access goes through volatile copies or atomics; see the type's methods.
@@ -173,7 +175,7 @@ impl SharedPages {
     /// # Errors
     /// The first frame that could not be mapped decides; nothing stays mapped then.
     pub fn foreign(privcmd: &File, domid: DomId, frames: &[Gfn]) -> io::Result<Self> {
-        let pages = Self::map(privcmd, frames.len())?;
+        let pages = Self::map(privcmd, frames.len())?.counted();
         let numbers: Vec<u64> = frames.iter().map(|gfn| gfn.0).collect();
         let mut errors: Vec<libc::c_int> = vec![0; frames.len()];
         let batch = PrivcmdMmapbatchV2 {
@@ -194,7 +196,18 @@ impl SharedPages {
 
     /// Maps the first page of a device: dom0's XenStore ring, from `/dev/xen/xenbus_backend`.
     pub fn device(device: &File) -> io::Result<Self> {
-        Self::map(device, 1)
+        Ok(Self::map(device, 1)?.counted())
+    }
+
+    /// Maps the first `pages` pages of a file, which must have them: what is written there outlives this process.
+    pub fn file(file: &File, pages: usize) -> io::Result<Self> {
+        if file.metadata()?.len() < (pages * PAGE_SIZE) as u64 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the file is shorter than what is to be mapped",
+            ));
+        }
+        Self::map(file, pages)
     }
 
     /// Ordinary memory that nobody shares, for tests of code that works on rings.
@@ -204,7 +217,7 @@ impl SharedPages {
         let base = unsafe {
             mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE)
         }?;
-        Ok(Self::adopt(base.cast(), length))
+        Ok(SharedPages { base: base.cast(), length, counted: 0 })
     }
 
     fn map(device: impl AsFd, pages: usize) -> io::Result<Self> {
@@ -212,15 +225,16 @@ impl SharedPages {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice aliases nothing.
         let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, device, 0) }?;
-        Ok(Self::adopt(base.cast(), length))
+        Ok(SharedPages { base: base.cast(), length, counted: 0 })
     }
 
-    fn adopt(base: NonNull<u8>, length: NonZeroUsize) -> Self {
-        MAPPED.fetch_add(length.get(), Ordering::Relaxed);
-        SharedPages { base, length }
+    fn counted(mut self) -> Self {
+        self.counted = self.length.get();
+        MAPPED.fetch_add(self.counted, Ordering::Relaxed);
+        self
     }
 
-    /// How many pages are mapped in all.
+    /// How many pages of other domains and of devices are mapped in all.
     pub fn mapped() -> usize {
         MAPPED.load(Ordering::Relaxed) / PAGE_SIZE
     }
@@ -275,7 +289,7 @@ impl Drop for SharedPages {
         // SAFETY: base and length are those of the mapping that the constructor made; no reference into
         // it outlives a method call.
         let _ = unsafe { munmap(self.base.cast(), self.length.get()) };
-        MAPPED.fetch_sub(self.length.get(), Ordering::Relaxed);
+        MAPPED.fetch_sub(self.counted, Ordering::Relaxed);
     }
 }
 

@@ -135,7 +135,7 @@ impl Store {
             17 => {
                 let domid = read::domid(body)?;
                 let progress = Progress { received: body.u64()?, sent: body.u64()? };
-                drop(self.connect_from(domid, progress));
+                let _ = self.connect_from(domid, progress);
             }
             _ => return Err(body.wrong("of no known kind")),
         }

@@ -80,6 +80,9 @@ pub struct Service {
     pub starts: u64,
     pub requests: u64,
     pub failures: u64,
+    /// What its guest has said last.
+    #[serde(default)]
+    pub console: Vec<String>,
     /// The stages of the last start.
     pub last_start: Vec<Stage>,
 }

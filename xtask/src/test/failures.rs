@@ -1,4 +1,4 @@
-//! Guests, clients and configurations that misbehave, and a daemon that is killed.
+//! Guests, clients and configurations that misbehave.
 
 use super::serving::ensure_nothing_booted;
 use super::{Context, Test, config};
@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-/// The tests, in order. The last one replaces the daemon, so that counters begin anew.
-pub const TESTS: [Test; 7] = [
+/// The tests, in order.
+pub const TESTS: [Test; 6] = [
     ("mistakes in the configuration are listed by line", mistakes_are_listed),
     ("a guest that crashes fails with a reason and backs off", |context| fails(context, "crash", "crash")),
     ("a guest that never gets ready fails and backs off", |context| {
@@ -18,7 +18,6 @@ pub const TESTS: [Test; 7] = [
     ("a guest that crashes while it serves fails with a reason", late_crash),
     ("malformed DNS messages disturb nobody", malformed_dns),
     ("garbage on TCP disturbs nobody", garbage_on_tcp),
-    ("jitsud killed with SIGKILL comes back", killed_daemon_comes_back),
 ];
 
 /// The address of the service that misbehaving clients speak to.
@@ -137,22 +136,4 @@ fn garbage_on_tcp(context: &Context) -> Result<()> {
     }
     ensure!(node.shell("pidof jitsud")? == daemon, "jitsud has been started anew");
     context.ensure_www_serves()
-}
-
-fn killed_daemon_comes_back(context: &Context) -> Result<()> {
-    let node = context.node();
-    context.ensure_www_serves()?;
-    let old = node.shell("pidof jitsud")?;
-    let mark = node.mark();
-    node.shell("kill -9 $(pidof jitsud)")?;
-    node.await_ready(mark)?;
-    ensure!(node.shell("pidof jitsud")? != old, "jitsud was not killed");
-    let status = node.settled_status()?;
-    ensure!(status.xen.domains == Some(1), "Xen has {:?} domains, dom0 included", status.xen.domains);
-    ensure!(status.resources.vifs == Some(0), "{:?} interfaces are left", status.resources.vifs);
-    ensure!(status.service("www")?.state == "off", "www is {}", status.service("www")?.state);
-    context.ensure_www_serves()?;
-    let status = node.status()?;
-    ensure!(status.service("www")?.starts == 1, "www was not started anew");
-    Ok(())
 }

@@ -11,6 +11,7 @@ mod footprint;
 mod host;
 mod latency;
 mod lifecycle;
+mod restart;
 mod serving;
 mod tools;
 
@@ -108,7 +109,8 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
 
 fn node_tests(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<()> {
     // In this order: what wants an idle node, what changes little, what fails on purpose, the killing of jitsud.
-    let groups: [&[Test]; 4] = [&footprint::TESTS, &serving::TESTS, &lifecycle::TESTS, &failures::TESTS];
+    let groups: [&[Test]; 5] =
+        [&footprint::TESTS, &serving::TESTS, &lifecycle::TESTS, &failures::TESTS, &restart::TESTS];
     let tests: Vec<Test> = groups.concat().into_iter().filter(|(name, _)| matches(name, filter)).collect();
     if tests.is_empty() {
         return Ok(());

@@ -1,0 +1,126 @@
+//! What an earlier daemon has left running: its services' domains, taken over as they are.
+//!
+//! Xen goes on with the domains of a daemon that is gone, dom0's kernel with their interfaces. What only the daemon
+//! had is found again: XenStore's state in its file, the rings where the builder always puts them, and what a domain
+//! is for in its [`Record`]. Their rings are served at once, before the configuration is known.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc::UnboundedSender;
+use xen_sys::DomId;
+use xen_sys::domctl::DomainInfo;
+use xenstore::{Change, Store};
+
+use super::life::{Life, console_file};
+use super::record::Record;
+use super::{Report, Toolstack, is_ours};
+use crate::console::ConsoleLog;
+use crate::domain::{self, nodes};
+use crate::text::chain;
+
+/// A domain that goes on, and what it is for.
+#[derive(Debug)]
+pub struct Inherited {
+    pub record: Record,
+    pub life: Life,
+}
+
+/// Takes over what can be, and ends the rest of what is ours. `restored` tells whether XenStore has its state of
+/// before: without, no guest can go on.
+///
+/// # Errors
+/// When Xen does not tell about its domains, or does not end one.
+pub fn take_over(
+    toolstack: &Toolstack,
+    restored: bool,
+    reports: &UnboundedSender<Report>,
+) -> Result<Vec<Inherited>, Box<dyn std::error::Error>> {
+    let domains = toolstack.hypervisor.domains()?;
+    let mut inherited = Vec::new();
+    let mut alive = BTreeMap::from([(DomId::DOM0, ())]);
+    for info in domains.iter().filter(|info| info.domain != DomId::DOM0) {
+        let domid = info.domain;
+        if restored && !is_ours(&info.handle) {
+            tracing::info!(%domid, "a domain of another toolstack runs on");
+            alive.insert(domid, ());
+            continue;
+        }
+        let record = toolstack.store.with(|store| Record::read(store, domid)).filter(|_| restored);
+        match record.filter(|record| can_go_on(info, record)) {
+            Some(record) => match take_over_one(toolstack, info, reports) {
+                Ok(life) => {
+                    tracing::info!(%domid, service = record.service, "a running domain is taken over");
+                    alive.insert(domid, ());
+                    inherited.push(Inherited { record, life });
+                }
+                Err(error) => {
+                    tracing::error!(%domid, error = %chain(&*error), "a running domain cannot be taken over and ends");
+                }
+            },
+            None => {
+                tracing::warn!(%domid, "ending a domain that the daemon before was making or ending");
+                end(toolstack, info)?;
+            }
+        }
+    }
+    forget_the_others(toolstack, &alive)?;
+    Ok(inherited)
+}
+
+/// One that has a record but has never run is not worth having: nobody waits for it any more.
+fn can_go_on(info: &DomainInfo, record: &Record) -> bool {
+    !info.is_dying() && (record.ready || !info.is_paused())
+}
+
+fn take_over_one(
+    toolstack: &Toolstack,
+    info: &DomainInfo,
+    reports: &UnboundedSender<Report>,
+) -> Result<Life, Box<dyn std::error::Error>> {
+    let Toolstack { hypervisor, events, store } = toolstack;
+    let domain = domain::take_over(hypervisor, events, store, info.domain, info.handle)?;
+    let mut life = Life::default();
+    life.domid = Some(info.domain);
+    life.attach(domain, store, reports);
+    Ok(life)
+}
+
+/// Has dom0's kernel remove a domain's interfaces, and ends it.
+fn end(toolstack: &Toolstack, info: &DomainInfo) -> Result<(), Box<dyn std::error::Error>> {
+    let domid = info.domain;
+    // Without the state of before, the kernel's watches are there and the nodes that they are about are not.
+    let perms = xenstore::Perms::new(DomId::DOM0, xenstore::Access::None);
+    toolstack.store.commit(&[Change::mkdir(nodes::vif_backend(domid)).with_perms(perms)])?;
+    toolstack.store.commit(&nodes::remove(domid, info.handle))?;
+    ConsoleLog::remove(&console_file(domid));
+    toolstack.hypervisor.destroy_domain(domid)?;
+    Ok(())
+}
+
+/// Removes what XenStore still has of domains that are not there any more.
+fn forget_the_others(
+    toolstack: &Toolstack,
+    alive: &BTreeMap<DomId, ()>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let gone = toolstack.store.with(|store| {
+        let homes = store.list("/local/domain").unwrap_or_default();
+        let known = homes.iter().filter_map(|name| name.parse().ok().map(DomId));
+        let gone: Vec<DomId> = known.filter(|domid| !alive.contains_key(domid)).collect();
+        gone.into_iter().map(|domid| (domid, vm(store, domid))).collect::<Vec<_>>()
+    });
+    for (domid, vm) in gone {
+        let mut changes = nodes::remove(domid, [0; 16]);
+        changes.extend(vm.map(Change::remove));
+        toolstack.store.commit(&changes)?;
+        toolstack.store.with(|store| store.release(domid));
+        ConsoleLog::remove(&console_file(domid));
+    }
+    toolstack.store.end_rings(|domid| alive.contains_key(&domid));
+    Ok(())
+}
+
+/// Where a domain's other directory is.
+fn vm(store: &Store, domid: DomId) -> Option<String> {
+    let path = store.read(&format!("{}/vm", nodes::home(domid)))?;
+    String::from_utf8(path.to_vec()).ok().filter(|path| path.starts_with("/vm/"))
+}
