@@ -1,7 +1,8 @@
 //! The domain builder: from a specification to a running domain, by hypercalls alone.
 //!
 //! Synchronous; it runs on a blocking thread and holds no lock over a hypercall. What a failed build has
-//! made is unmade again: dropping a [`Domain`] destroys it.
+//! made is unmade again: dropping a [`Domain`] destroys it. A daemon that takes over finds everything where the
+//! builder has put it ([`take_over`]).
 //!
 //! ```text
 //! 0x3900_0000  console ring │ XenStore ring       mapped here for as long as the domain lives
@@ -26,7 +27,7 @@ use xenstore::Change;
 use super::devicetree::{self, Guest};
 use super::{Spec, nodes};
 use crate::store::SharedStore;
-use crate::xen::{self, EventChannels, Hypervisor, Port, SharedPages};
+use crate::xen::{self, Created, EventChannels, Hypervisor, Port, SharedPages};
 
 /// Frames of the console's and of XenStore's ring.
 const CONSOLE_RING: Gfn = Gfn(GUEST_MAGIC_BASE >> PAGE_SHIFT);
@@ -90,6 +91,16 @@ pub struct Domain {
     store: SharedStore,
 }
 
+/// A build that failed.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Why.
+    pub error: BuildError,
+    /// What has been made until then, if anything. Before it is dropped, dom0's drivers are to be waited for
+    /// (`store/settled.rs`).
+    pub domain: Option<Domain>,
+}
+
 /// Points in a build that a timeline shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -104,15 +115,36 @@ pub enum Step {
 /// Makes a domain and lets it run. `step` is called as each step is done.
 ///
 /// # Errors
-/// Everything made until then is gone again.
+/// [`Unfinished`].
 pub fn build(
     hypervisor: &Arc<Hypervisor>,
     events: &EventChannels,
     store: &SharedStore,
     spec: &Spec,
     step: &dyn Fn(Step),
-) -> Result<Domain, BuildError> {
+) -> Result<Domain, Box<Unfinished>> {
     step(Step::Start);
+    let created = create(hypervisor, spec).map_err(|error| Unfinished { error, domain: None })?;
+    let mut domain = Domain {
+        domid: created.domid,
+        store_ring: None,
+        console_ring: None,
+        uuid: spec.uuid,
+        hypervisor: hypervisor.clone(),
+        store: store.clone(),
+    };
+    // Before its nodes are written: from then on reports about its interface can come.
+    step(Step::Created(domain.domid));
+    match furnish(&mut domain, events, spec, created) {
+        Ok(()) => {
+            step(Step::Unpaused);
+            Ok(domain)
+        }
+        Err(error) => Err(Box::new(Unfinished { error, domain: Some(domain) })),
+    }
+}
+
+fn create(hypervisor: &Hypervisor, spec: &Spec) -> Result<Created, BuildError> {
     let head = CreateDomainHead {
         handle: spec.uuid,
         flags: XEN_DOMCTL_CDF_HVM | XEN_DOMCTL_CDF_HAP,
@@ -124,18 +156,18 @@ pub fn build(
         ..CreateDomainHead::default()
     };
     let tail = CreateDomainTail { gic_version: XEN_DOMCTL_CONFIG_GIC_V2, ..CreateDomainTail::default() };
-    let created = hypervisor.create_domain(head, tail)?;
-    let domid = created.domid;
-    let mut domain = Domain {
-        domid,
-        store_ring: None,
-        console_ring: None,
-        uuid: spec.uuid,
-        hypervisor: hypervisor.clone(),
-        store: store.clone(),
-    };
-    // Before its nodes are written: from then on reports about its interface can come.
-    step(Step::Created(domid));
+    Ok(hypervisor.create_domain(head, tail)?)
+}
+
+/// From the empty domain to one that runs.
+fn furnish(
+    domain: &mut Domain,
+    events: &EventChannels,
+    spec: &Spec,
+    created: Created,
+) -> Result<(), BuildError> {
+    let (hypervisor, store, domid) = (domain.hypervisor.clone(), domain.store.clone(), domain.domid);
+    let hypervisor = &hypervisor;
     // First of all, so that netback makes the interface while memory is being filled.
     store.commit(&nodes::create(domid, spec)).map_err(BuildError::Store)?;
 
@@ -156,7 +188,7 @@ pub fn build(
     .map_err(BuildError::DeviceTree)?;
     let tree_at = load(hypervisor, domid, spec, &tree)?;
 
-    rings(hypervisor, events, &mut domain)?;
+    rings(hypervisor, events, domain)?;
     hypervisor.set_vcpu_context(
         domid,
         0,
@@ -173,8 +205,7 @@ pub fn build(
     let record = Change::write(nodes::record(domid), spec.record.as_str());
     store.commit(&[record]).map_err(BuildError::Store)?;
     hypervisor.unpause_domain(domid)?;
-    step(Step::Unpaused);
-    Ok(domain)
+    Ok(())
 }
 
 /// Takes over a domain that an earlier daemon has made: its rings, as they are.

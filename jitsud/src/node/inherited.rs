@@ -4,7 +4,7 @@
 //! had is found again: XenStore's state in its file, the rings where the builder always puts them, and what a domain
 //! is for in its [`Record`]. Their rings are served at once, before the configuration is known.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use tokio::sync::mpsc::UnboundedSender;
 use xen_sys::DomId;
@@ -29,7 +29,7 @@ pub struct Inherited {
 /// before: without, no guest can go on.
 ///
 /// # Errors
-/// When Xen does not tell about its domains, or does not end one.
+/// When Xen does not tell about its domains.
 pub fn take_over(
     toolstack: &Toolstack,
     restored: bool,
@@ -37,12 +37,12 @@ pub fn take_over(
 ) -> Result<Vec<Inherited>, Box<dyn std::error::Error>> {
     let domains = toolstack.hypervisor.domains()?;
     let mut inherited = Vec::new();
-    let mut alive = BTreeMap::from([(DomId::DOM0, ())]);
+    let mut alive = BTreeSet::from([DomId::DOM0]);
     for info in domains.iter().filter(|info| info.domain != DomId::DOM0) {
         let domid = info.domain;
         if restored && !is_ours(&info.handle) {
             tracing::info!(%domid, "a domain of another toolstack runs on");
-            alive.insert(domid, ());
+            alive.insert(domid);
             continue;
         }
         let record = toolstack.store.with(|store| Record::read(store, domid)).filter(|_| restored);
@@ -50,7 +50,7 @@ pub fn take_over(
             Some(record) => match take_over_one(toolstack, info, reports) {
                 Ok(life) => {
                     tracing::info!(%domid, service = record.service, "a running domain is taken over");
-                    alive.insert(domid, ());
+                    alive.insert(domid);
                     inherited.push(Inherited { record, life });
                 }
                 Err(error) => {
@@ -59,7 +59,8 @@ pub fn take_over(
             },
             None => {
                 tracing::warn!(%domid, "ending a domain that the daemon before was making or ending");
-                end(toolstack, info)?;
+                alive.insert(domid);
+                end(toolstack, info, restored);
             }
         }
     }
@@ -85,27 +86,35 @@ fn take_over_one(
     Ok(life)
 }
 
-/// Has dom0's kernel remove a domain's interfaces, and ends it.
-fn end(toolstack: &Toolstack, info: &DomainInfo) -> Result<(), Box<dyn std::error::Error>> {
+/// Has dom0's kernel remove a domain's interfaces, and ends it. Nobody has to wait for that.
+fn end(toolstack: &Toolstack, info: &DomainInfo, restored: bool) {
+    let (Toolstack { hypervisor, store, .. }, info) = (toolstack.clone(), *info);
     let domid = info.domain;
-    // Without the state of before, the kernel's watches are there and the nodes that they are about are not.
-    let perms = xenstore::Perms::new(DomId::DOM0, xenstore::Access::None);
-    toolstack.store.commit(&[Change::mkdir(nodes::vif_backend(domid)).with_perms(perms)])?;
-    toolstack.store.commit(&nodes::remove(domid, info.handle))?;
-    ConsoleLog::remove(&console_file(domid));
-    toolstack.hypervisor.destroy_domain(domid)?;
-    Ok(())
+    tokio::spawn(async move {
+        store.drivers_settled(domid).await;
+        // Without the state of before, the kernel has devices of which the store knows nothing: they come and go.
+        let known = if restored { Ok(()) } else { store.commit(&[Change::mkdir(nodes::vif_backend(domid))]) };
+        if let Err(error) = known.and_then(|()| store.commit(&nodes::remove(domid, info.handle))) {
+            tracing::error!(%domid, %error, "the nodes of a domain cannot be removed");
+        }
+        ConsoleLog::remove(&console_file(domid));
+        if let Err(error) = hypervisor.destroy_domain(domid) {
+            tracing::error!(%domid, error = %chain(&error), "a domain of the daemon before cannot be ended");
+        }
+        store.end_rings(|other| other != domid);
+        store.with(|store| store.release(domid));
+    });
 }
 
 /// Removes what XenStore still has of domains that are not there any more.
 fn forget_the_others(
     toolstack: &Toolstack,
-    alive: &BTreeMap<DomId, ()>,
+    alive: &BTreeSet<DomId>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let gone = toolstack.store.with(|store| {
         let homes = store.list("/local/domain").unwrap_or_default();
         let known = homes.iter().filter_map(|name| name.parse().ok().map(DomId));
-        let gone: Vec<DomId> = known.filter(|domid| !alive.contains_key(domid)).collect();
+        let gone: Vec<DomId> = known.filter(|domid| !alive.contains(domid)).collect();
         gone.into_iter().map(|domid| (domid, vm(store, domid))).collect::<Vec<_>>()
     });
     for (domid, vm) in gone {
@@ -115,7 +124,7 @@ fn forget_the_others(
         toolstack.store.with(|store| store.release(domid));
         ConsoleLog::remove(&console_file(domid));
     }
-    toolstack.store.end_rings(|domid| alive.contains_key(&domid));
+    toolstack.store.end_rings(|domid| alive.contains(&domid));
     Ok(())
 }
 

@@ -330,10 +330,17 @@ impl Core {
         let Toolstack { hypervisor, events, store } = self.toolstack.clone();
         let reports = self.reports.0.clone();
         self.lives.insert(incarnation, Life::default());
+        let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
             let step = |step| drop(reports.send(Report::Step(incarnation, step, Moment::now())));
             let built = domain::build(&hypervisor, &events, &store, &spec, &step);
-            let _ = reports.send(Report::Built(incarnation, built.map(Box::new)));
+            let built = built.map(Box::new).map_err(|unfinished| {
+                if let Some(domain) = &unfinished.domain {
+                    runtime.block_on(store.drivers_settled(domain.domid));
+                }
+                unfinished.error
+            });
+            let _ = reports.send(Report::Built(incarnation, built));
         });
     }
 
@@ -352,6 +359,7 @@ impl Core {
         let (ended, store, reports) = (life.end(), self.toolstack.store.clone(), self.reports.0.clone());
         tokio::spawn(async move {
             let domain = ended.await;
+            store.drivers_settled(domid).await;
             // Freeing memory takes Xen a while when there is much of it.
             let dropped = tokio::task::spawn_blocking(move || drop(domain)).await;
             if let Err(error) = dropped {

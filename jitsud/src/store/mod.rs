@@ -8,6 +8,7 @@
 mod kept;
 mod kernel_watches;
 mod ring;
+mod settled;
 pub mod socket;
 
 use std::collections::HashMap;
@@ -301,7 +302,12 @@ pub struct KeyWatch {
 impl KeyWatch {
     /// Waits until the key is there.
     pub async fn exists(&self) {
-        while self.store.with(|store| store.read(&self.path).is_none()) {
+        self.until(|value| value.is_some()).await;
+    }
+
+    /// Waits until the key's value, or its absence, is as wanted.
+    pub async fn until(&self, wanted: impl Fn(Option<&[u8]>) -> bool) {
+        while !self.store.with(|store| wanted(store.read(&self.path))) {
             self.changed.notified().await;
         }
     }

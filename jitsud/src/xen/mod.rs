@@ -10,5 +10,5 @@ pub mod hypervisor;
 pub mod sys;
 
 pub use event::{EventChannels, Port};
-pub use hypervisor::{Error, Hypervisor};
+pub use hypervisor::{Created, Error, Hypervisor};
 pub use sys::SharedPages;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const KILLS: u32 = 20;
 
 /// Longest time from one kill to the next, milliseconds: longer than the daemon takes to be ready again.
-const LONGEST_LIFE: u64 = 1200;
+const LONGEST_LIFE: u64 = 2500;
 
 /// Longest wait for a byte of a page.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -167,7 +167,7 @@ fn fetch_pages(server: SocketAddr, stop: &AtomicBool) -> Result<u64> {
     let mut pages = 0;
     while !stop.load(Ordering::SeqCst) {
         let asked = HalfAsked::connect(server)?;
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(150));
         let page = asked.finish().with_context(|| format!("after {pages} pages"))?;
         ensure!(page.contains("token") || page.contains("200"), "no page: {page}");
         pages += 1;

@@ -25,13 +25,17 @@ const LAST_LINES: usize = 30;
 type Test = (&'static str, fn(&RunningNode) -> Result<()>);
 
 /// The tests, in order.
-const TESTS: [Test; 7] = [
+const TESTS: [Test; 8] = [
     ("Xen's tools: test-xenstore passes all its cases", test_xenstore),
     ("Xen's tools: xenstore-write, -read, -exists, -chmod, -ls and -rm do what they say", xenstore_client),
     ("Xen's tools: xenstore-watch hears of what another tool changes", xenstore_watch),
     ("Xen's tools: xl list and xl info know the node and its domain", xl_list),
     ("Xen's tools: xl console shows what the guest has said", xl_console),
     ("Xen's tools: xl pause stops a domain from answering, and xl unpause lets it answer again", xl_pause),
+    (
+        "Xen's tools: XenStore holds the same, to the permission, when jitsud has been killed",
+        contents_survive,
+    ),
     ("Xen's tools: jitsud comes through all of it, and leaves nothing behind", nothing_is_left),
 ];
 
@@ -147,6 +151,25 @@ fn xl_pause(node: &RunningNode) -> Result<()> {
     node.shell(&fetch).context("after xl unpause")?;
     let status = node.status()?;
     ensure!(status.service("www")?.state == "ready", "the daemon lost it: {:?}", status.service("www")?);
+    Ok(())
+}
+
+fn contents_survive(node: &RunningNode) -> Result<()> {
+    // With the domain of www, and what a tool has written. A terminal is the daemon's own, and may have another name.
+    const LIST: &str = "xenstore-ls -fp / | grep -v '/console/tty = '";
+    node.summon("www")?;
+    node.shell("xenstore-write /kept/x y; xenstore-chmod /kept/x n0 r1")?;
+    node.shell(&format!("{LIST} > /tmp/before"))?;
+    let mark = node.mark();
+    node.shell("kill -9 $(pidof jitsud)")?;
+    node.await_ready(mark)?;
+    node.shell(&format!("{LIST} > /tmp/after"))?;
+    let before = node.shell("cat /tmp/before")?;
+    let after = node.shell("cat /tmp/after; rm /tmp/before /tmp/after; xenstore-rm /kept")?;
+    ensure!(before.lines().count() > 40 && before.contains("/kept/x = \"y\"   (n0,r1)"), "listed:\n{before}");
+    ensure!(before == after, "it held\n{before}\nand holds\n{after}");
+    let summoned = node.summon("www")?;
+    ensure!(summoned.page.code == 200, "www answers with {}", summoned.page.code);
     Ok(())
 }
 
