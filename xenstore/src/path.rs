@@ -160,6 +160,12 @@ pub(crate) fn ancestor(path: &str, levels: usize) -> &str {
     if end == 0 { "/" } else { &path[..end] }
 }
 
+/// The first `levels` names of `path`; all of it where there are no more.
+pub(crate) fn prefix(path: &str, levels: usize) -> &str {
+    let end: usize = names(path).take(levels).map(|name| 1 + name.len()).sum();
+    if end == 0 { "/" } else { &path[..end] }
+}
+
 /// The part of `path` below `top`: `Some("")` if they are the same, `None` if it is not below.
 pub(crate) fn below<'p>(path: &'p str, top: &str) -> Option<&'p str> {
     if top == "/" {
@@ -246,6 +252,9 @@ mod tests {
         assert_eq!(ancestor("/a/b/c", 2), "/a");
         assert_eq!(ancestor("/a/b/c", 3), "/");
         assert_eq!(ancestor("/a", 9), "/");
+        assert_eq!(prefix("/a/b/c", 0), "/");
+        assert_eq!(prefix("/a/b/c", 2), "/a/b");
+        assert_eq!(prefix("/a", 9), "/a");
         assert_eq!(below("/a/b", "/a"), Some("b"));
         assert_eq!(below("/a/b", "/"), Some("a/b"));
         assert_eq!(below("/a", "/a"), Some(""));

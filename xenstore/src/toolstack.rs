@@ -7,7 +7,7 @@ use xen_sys::DomId;
 
 use crate::domain::{INTRODUCE_DOMAIN, RELEASE_DOMAIN};
 use crate::error::Error;
-use crate::event::{Effect, Event};
+use crate::event::{Effect, Event, Past};
 use crate::path::Path;
 use crate::perms::Perms;
 use crate::state::Call;
@@ -108,7 +108,7 @@ impl Store {
             };
             touched.add(path, before, removed);
         }
-        touched.in_order.iter().for_each(|effect| self.fire(effect));
+        touched.in_order.into_iter().for_each(|effect| self.fire(effect));
         Ok(())
     }
 
@@ -242,7 +242,7 @@ impl Store {
             } else {
                 let removed = self.tree.remove(&text, stamp);
                 let path = Path::trusted(&text);
-                self.fire(&Effect { path, before: Some(before), removed });
+                self.fire(Effect { path, past: Past { before: Some(before), removed } });
             }
         }
     }
@@ -260,12 +260,12 @@ impl<'p> Touched<'p> {
     fn add(&mut self, path: &'p Path, before: Option<Perms>, removed: Option<Arc<Node>>) {
         match self.index.get(path.as_str()) {
             Some(&at) => {
-                let known = &mut self.in_order[at].removed;
+                let known = &mut self.in_order[at].past.removed;
                 *known = known.take().or(removed);
             }
             None => {
                 self.index.insert(path.as_str(), self.in_order.len());
-                self.in_order.push(Effect { path: path.clone(), before, removed });
+                self.in_order.push(Effect { path: path.clone(), past: Past { before, removed } });
             }
         }
     }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use xen_sys::DomId;
 
 use crate::account::{Account, Accounts};
-use crate::path::{ancestor, names};
+use crate::children::Children;
+use crate::path::{ancestor, names, prefix};
 use crate::perms::{Access, Perms};
 
 /// Tells one change of the store from another and, in its low 16 bits, who made it. The rest grows with
@@ -43,8 +44,7 @@ pub(crate) struct Node {
     name: Arc<str>,
     pub value: Arc<[u8]>,
     pub perms: Perms,
-    /// Sorted by name. A vector, because it is copied whole more often than it grows large.
-    children: Vec<Arc<Node>>,
+    pub children: Children,
     /// When value or permissions were last set.
     pub changed: Stamp,
     /// When a child was last created or removed.
@@ -54,7 +54,7 @@ pub(crate) struct Node {
 impl Node {
     fn new(name: &str, value: Arc<[u8]>, perms: Perms, stamp: Stamp) -> Node {
         let name = name.into();
-        Node { name, value, perms, children: Vec::new(), changed: stamp, listed: stamp }
+        Node { name, value, perms, children: Children::default(), changed: stamp, listed: stamp }
     }
 
     /// A node as it was. The children are sorted by name.
@@ -66,23 +66,16 @@ impl Node {
         changed: Stamp,
         listed: Stamp,
     ) -> Node {
+        let children = Children::sorted(children);
         Node { name: name.into(), value: value.into(), perms, children, changed, listed }
     }
 
-    fn position(&self, name: &str) -> Result<usize, usize> {
-        self.children.binary_search_by(|child| (*child.name).cmp(name))
-    }
-
     pub fn child(&self, name: &str) -> Option<&Arc<Node>> {
-        self.position(name).ok().map(|at| &self.children[at])
+        self.children.get(name)
     }
 
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    pub fn children(&self) -> &[Arc<Node>] {
-        &self.children
     }
 
     /// The children's names, sorted.
@@ -95,10 +88,11 @@ impl Node {
 /// a path can have 1500 names.
 impl Drop for Node {
     fn drop(&mut self) {
-        let mut pending = std::mem::take(&mut self.children);
+        let mut pending = Vec::new();
+        self.children.drain_into(&mut pending);
         while let Some(child) = pending.pop() {
             if let Some(mut node) = Arc::into_inner(child) {
-                pending.append(&mut node.children);
+                node.children.drain_into(&mut pending);
             }
         }
     }
@@ -198,55 +192,96 @@ impl Tree {
         stamp: Stamp,
     ) -> Option<Perms> {
         let accounts = Arc::make_mut(&mut self.accounts);
-        let inherit = |parent: &Node, _| (Arc::default(), parent.perms.inherited_by(creator));
-        let (node, made) = descend(&mut self.root, accounts, path, stamp, inherit);
-        let before = (!made).then(|| node.perms.clone());
-        replace(accounts, node, value, perms, stamp);
-        before
-    }
-
-    /// Takes over value and permissions of a node of another tree, and creates the parents that are
-    /// missing here as they are there. The node must exist there.
-    pub fn copy(&mut self, from: &Tree, path: &str, stamp: Stamp) {
-        let Some(source) = from.get(path) else { return };
-        let accounts = Arc::make_mut(&mut self.accounts);
-        let (node, _) = descend(&mut self.root, accounts, path, stamp, from.as_there(path));
-        let (value, perms) = (source.value.clone(), source.perms.clone());
-        replace(accounts, node, Some(value), Some(perms), stamp);
-    }
-
-    /// Makes everything at and below `path` as it is in another tree: there or gone.
-    pub fn graft(&mut self, from: &Tree, path: &str, stamp: Stamp) {
-        self.remove(path, stamp);
-        let Some(source) = from.get(path) else { return };
-        let Some(name) = names(path).last() else {
-            return;
+        let inherit = |parent: &Node, name: &str, _| {
+            let (value, perms) = (Arc::default(), parent.perms.inherited_by(creator));
+            accounts.add(name, &value, &perms);
+            (value, perms)
         };
-        let accounts = Arc::make_mut(&mut self.accounts);
-        let above = ancestor(path, 1);
-        let (parent, _) = descend(&mut self.root, accounts, above, stamp, from.as_there(above));
-        if let Err(at) = parent.position(name) {
-            parent.children.insert(at, source.clone());
-            parent.listed = stamp;
-            walk(source, |node| accounts.add(&node.name, &node.value, &node.perms));
+        let (node, made) = descend(&mut self.root, path, stamp, inherit);
+        let before = (!made).then(|| node.perms.clone());
+        if let Some(value) = value {
+            accounts.resize(node.perms.owner(), node.value.len(), value.len());
+            node.value = value;
         }
+        if let Some(perms) = perms {
+            accounts.remove(&node.name, &node.value, &node.perms);
+            node.perms = perms;
+            accounts.add(&node.name, &node.value, &node.perms);
+        }
+        node.changed = stamp;
+        before
     }
 
     /// Removes a node with all below it, and returns it. The root stays.
     pub fn remove(&mut self, path: &str, stamp: Stamp) -> Option<Arc<Node>> {
         self.get(path)?;
         let name = names(path).last()?;
+        let node = self.unhook(path, name, stamp)?;
         let accounts = Arc::make_mut(&mut self.accounts);
-        let mut parent = Arc::make_mut(&mut self.root);
-        for name in names(ancestor(path, 1)) {
-            let at = parent.position(name).ok()?;
-            parent = Arc::make_mut(&mut parent.children[at]);
-        }
-        let at = parent.position(name).ok()?;
-        let node = parent.children.remove(at);
-        parent.listed = stamp;
         walk(&node, |node| accounts.remove(&node.name, &node.value, &node.perms));
         Some(node)
+    }
+
+    /// Makes everything at and below `path`, which is not the root, as it is in another tree: there or
+    /// gone. Parents that are missing here are created as they are there. `anew`: it is not what it was
+    /// before, although there was and is something. Books nothing.
+    pub fn adopt(&mut self, from: &Tree, path: &str, anew: bool, stamp: Stamp) {
+        let Some(name) = names(path).last() else { return };
+        let Some(source) = from.get(path) else {
+            if self.get(path).is_some() {
+                self.unhook(path, name, stamp);
+            }
+            return;
+        };
+        let above = ancestor(path, 1);
+        let as_there = |parent: &Node, _: &str, level| match from.get(prefix(above, level + 1)) {
+            Some(node) => (node.value.clone(), node.perms.clone()),
+            None => (Arc::default(), parent.perms.clone()),
+        };
+        let (parent, _) = descend(&mut self.root, above, stamp, as_there);
+        match parent.children.find(name) {
+            Ok(place) => {
+                *parent.children.at_mut(place) = source.clone();
+                if anew {
+                    parent.listed = stamp;
+                }
+            }
+            Err(place) => {
+                parent.children.insert(place, source.clone());
+                parent.listed = stamp;
+            }
+        }
+    }
+
+    /// Takes over value and permissions of a node that exists in both trees. Books nothing.
+    pub fn adopt_content(&mut self, from: &Tree, path: &str, stamp: Stamp) {
+        let Some(source) = from.get(path).filter(|_| self.get(path).is_some()) else { return };
+        let (node, _) = descend(&mut self.root, path, stamp, |parent, _, _| {
+            (Arc::default(), parent.perms.clone())
+        });
+        node.value = source.value.clone();
+        node.perms = source.perms.clone();
+        node.changed = stamp;
+    }
+
+    /// Books what makes the difference between two other trees, one made of the other; `twice` are
+    /// nodes that both this tree has got and the second one.
+    pub fn book<'n>(&mut self, from: &Tree, to: &Tree, twice: impl Iterator<Item = &'n Arc<Node>>) {
+        let accounts = Arc::make_mut(&mut self.accounts);
+        accounts.add_difference(&from.accounts, &to.accounts);
+        twice.for_each(|node| accounts.remove(&node.name, &node.value, &node.perms));
+    }
+
+    /// Takes a node that is there out of the tree, and books nothing.
+    fn unhook(&mut self, path: &str, name: &str, stamp: Stamp) -> Option<Arc<Node>> {
+        let mut parent = Arc::make_mut(&mut self.root);
+        for name in names(ancestor(path, 1)) {
+            let place = parent.children.find(name).ok()?;
+            parent = Arc::make_mut(parent.children.at_mut(place));
+        }
+        let place = parent.children.find(name).ok()?;
+        parent.listed = stamp;
+        Some(parent.children.remove(place))
     }
 
     /// The paths of all nodes that `wanted` asks for. If it answers [`Pick::Whole`], what is below
@@ -266,23 +301,6 @@ impl Tree {
         }
         picked
     }
-
-    /// What nodes along `path` are like in this tree, for [`descend`] in another one.
-    fn as_there(&self, path: &str) -> impl FnMut(&Node, usize) -> (Arc<[u8]>, Perms) {
-        let mut chain = Vec::new();
-        let mut node = &self.root;
-        for name in names(path) {
-            match node.child(name) {
-                Some(child) => node = child,
-                None => break,
-            }
-            chain.push((node.value.clone(), node.perms.clone()));
-        }
-        move |parent, level| match chain.get(level) {
-            Some((value, perms)) => (value.clone(), perms.clone()),
-            None => (Arc::default(), parent.perms.clone()),
-        }
-    }
 }
 
 /// Which nodes [`Tree::pick`] is to report.
@@ -293,54 +311,31 @@ pub(crate) enum Pick {
     Whole,
 }
 
-/// The node at `path`, ready to be changed; what is missing on the way is created. `make` is given
-/// the new node's parent and the number of names above that, and tells its value and permissions.
+/// The node at `path`, ready to be changed; what is missing on the way is created. `make` is given the
+/// new node's parent, its name and the number of names above that, and tells its value and permissions.
 /// Returns also whether the node itself is new.
 fn descend<'t>(
     root: &'t mut Arc<Node>,
-    accounts: &mut Accounts,
     path: &str,
     stamp: Stamp,
-    mut make: impl FnMut(&Node, usize) -> (Arc<[u8]>, Perms),
+    mut make: impl FnMut(&Node, &str, usize) -> (Arc<[u8]>, Perms),
 ) -> (&'t mut Node, bool) {
     let mut made = false;
     let mut node = Arc::make_mut(root);
     for (level, name) in names(path).enumerate() {
-        let at = match node.position(name) {
-            Ok(at) => at,
-            Err(at) => {
-                let (value, perms) = make(node, level);
-                accounts.add(name, &value, &perms);
+        let place = match node.children.find(name) {
+            Ok(place) => place,
+            Err(place) => {
+                let (value, perms) = make(node, name, level);
                 let child = Node::new(name, value, perms, stamp);
-                node.children.insert(at, Arc::new(child));
                 node.listed = stamp;
                 made = true;
-                at
+                node.children.insert(place, Arc::new(child))
             }
         };
-        node = Arc::make_mut(&mut node.children[at]);
+        node = Arc::make_mut(node.children.at_mut(place));
     }
     (node, made)
-}
-
-/// Sets value and permissions, and books the difference.
-fn replace(
-    accounts: &mut Accounts,
-    node: &mut Node,
-    value: Option<Arc<[u8]>>,
-    perms: Option<Perms>,
-    stamp: Stamp,
-) {
-    if let Some(value) = value {
-        accounts.resize(node.perms.owner(), node.value.len(), value.len());
-        node.value = value;
-    }
-    if let Some(perms) = perms {
-        accounts.remove(&node.name, &node.value, &node.perms);
-        node.perms = perms;
-        accounts.add(&node.name, &node.value, &node.perms);
-    }
-    node.changed = stamp;
 }
 
 /// Visits a node and all below it, in no particular order.

@@ -4,7 +4,6 @@ use xen_sys::DomId;
 
 use super::{Asker, Reply};
 use crate::error::{Error, Quota};
-use crate::event::Effect;
 use crate::store::Store;
 use crate::transaction::Transaction;
 
@@ -59,12 +58,10 @@ impl Store {
                 return Err(Error::Quota(Quota::Nodes));
             }
         }
-        let effects: Vec<Effect> = transaction.effects().collect();
         self.tree = merged;
-        drop(transaction);
-        for effect in &effects {
+        for path in &transaction.order {
             self.count_write(from);
-            self.fire(effect);
+            self.fire_at(path, transaction.removes(path), || transaction.past(path));
         }
         Ok(Reply::Done)
     }

@@ -16,7 +16,7 @@ use crate::path::Path;
 use crate::perms::{Access, Perm, Perms};
 use crate::quota::Limits;
 use crate::store::Store;
-use crate::transaction::{Kind as ChangeKind, Touch, Transaction};
+use crate::transaction::{Kind as ChangeKind, Mark, Transaction};
 use crate::tree::{Node, Tree, number};
 use crate::watch::{Owner, Subscription, Watch};
 use crate::wire::Inbox;
@@ -234,28 +234,28 @@ impl Import {
     fn open_transaction(&mut self, body: &mut Reader<'_>) -> Read<Transaction> {
         let (base, view) = (self.tree(body)?, self.tree(body)?);
         let started = body.time()?;
-        let mut transaction = Transaction::new(base, body.size()?, started);
-        transaction.view = view;
-        let touched = body.list(|body| {
+        let transaction = Transaction::new(base, body.size()?, started);
+        let mut marks = BTreeMap::new();
+        body.list(|body| {
             let path = node_path(body)?;
             let [same_parent, content, children, subtree] =
                 [body.flag()?, body.flag()?, body.flag()?, body.flag()?];
-            Ok((path, Touch { same_parent, content, children, subtree }))
+            marks.insert(path, Mark { same_parent, content, children, subtree, change: None });
+            Ok(())
         })?;
-        let changes = body.list(|body| {
-            let path = node_path(body)?;
-            let kind = match body.u8()? {
+        body.list(|body| {
+            let mark = marks.get_mut(&node_path(body)?);
+            let mark = mark.ok_or_else(|| body.wrong("a change that relies on nothing"))?;
+            mark.change = Some(match body.u8()? {
                 0 => ChangeKind::Parent,
                 1 => ChangeKind::Content,
                 2 => ChangeKind::Subtree,
                 _ => return Err(body.wrong("a change of no known kind")),
-            };
-            Ok((path, kind))
+            });
+            Ok(())
         })?;
-        transaction.touched = touched.into_iter().collect();
-        transaction.changes = changes.into_iter().collect();
-        transaction.order = body.list(node_path)?;
-        Ok(transaction)
+        let order = body.list(node_path)?;
+        Ok(transaction.restored(view, marks, order))
     }
 
     fn watch(&mut self, body: &mut Reader<'_>) -> Read<()> {
