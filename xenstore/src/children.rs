@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::tree::Node;
+use crate::tree::{Beginning, Node};
 
 /// Children of a page at most. A page that is full becomes two, each half as long. In tests so few that
 /// the random runs, which know few names, have many pages.
@@ -30,7 +30,7 @@ pub(crate) enum Children {
 }
 
 /// Where a child is, or would be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
     page: usize,
     at: usize,
@@ -53,28 +53,33 @@ impl Children {
 
     /// Where the child of this name is; or, if there is none, where it belongs.
     pub fn find(&self, name: &str) -> Result<Place, Place> {
+        let beginning = Beginning::of(name);
         let (page, children) = match self {
             Children::Few(children) => (0, children),
             Children::Many(pages) => {
                 // The last page that begins at or before the name; the first one, if none does.
-                let after = pages.partition_point(|page| page[0].name() <= name);
+                let after = pages.partition_point(|page| page[0].cmp_name(beginning, name).is_le());
                 let page = after.saturating_sub(1);
                 (page, &*pages[page])
             }
         };
-        let found = children.binary_search_by(|child| child.name().cmp(name));
+        let found = children.binary_search_by(|child| child.cmp_name(beginning, name));
         found.map(|at| Place { page, at }).map_err(|at| Place { page, at })
     }
 
     pub fn get(&self, name: &str) -> Option<&Arc<Node>> {
-        let Place { page, at } = self.find(name).ok()?;
-        match self {
-            Children::Few(children) => children.get(at),
-            Children::Many(pages) => pages.get(page)?.get(at),
-        }
+        self.find(name).ok().map(|place| self.at(place))
     }
 
     /// The child at a place where there is one.
+    pub fn at(&self, Place { page, at }: Place) -> &Arc<Node> {
+        match self {
+            Children::Few(children) => &children[at],
+            Children::Many(pages) => &pages[page][at],
+        }
+    }
+
+    /// The same, to be changed or replaced.
     pub fn at_mut(&mut self, Place { page, at }: Place) -> &mut Arc<Node> {
         match self {
             Children::Few(children) => &mut children[at],

@@ -62,6 +62,7 @@ mod quota;
 mod requests;
 mod state;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 mod toolstack;

@@ -6,6 +6,9 @@
 //! all below it. So a commit costs what is changed by both sides, and not what the transaction has read
 //! and written, what else has happened, or how large the tree is. Of two domains' starts these are the
 //! few directories that all domains have in common.
+//!
+//! What is taken as a whole keeps the stamps of the requests that made it. They are newer than the
+//! snapshot, and no other change has the same; that is all that is asked of stamps.
 
 use std::sync::Arc;
 
@@ -23,65 +26,88 @@ enum Since<'p, 't> {
     Different(Option<&'t Arc<Node>>, Option<&'t Arc<Node>>),
 }
 
-impl Transaction {
-    /// What the live tree becomes by committing this; or, if there is a conflict, who has made the
-    /// change that conflicts.
-    pub fn merged_into(&self, live: &Tree, stamp: Stamp) -> Result<Tree, DomId> {
-        if live.is(&self.base) {
-            return Ok(self.view.clone());
-        }
-        if let Some(change) = self.conflict(live) {
-            return Err(author(change));
-        }
-        let mut merged = live.clone();
-        let mut done = None;
-        let mut twice = Vec::new();
-        for (path, kind) in self.changes() {
-            let path = path.as_str();
-            if done.is_some_and(|top| below(path, top).is_some()) {
-                continue;
-            }
-            match (self.since(live, path), kind) {
-                (Since::Same(top), _) => {
-                    // At the path itself there may have been something else in between.
-                    merged.adopt(&self.view, top, kind == Kind::Subtree && top == path, stamp);
-                    done = Some(top);
-                }
-                // Others have created it, too.
-                (Since::Different(..), Kind::Parent) => twice.extend(self.view.get(path)),
-                // Others have changed what is below it. (Had they done so to what was removed, that
-                // would be a conflict.)
-                (Since::Different(..), Kind::Content | Kind::Subtree) => {
-                    merged.adopt_content(&self.view, path, stamp);
-                }
-            }
-        }
-        merged.book(&self.base, &self.view, twice.into_iter());
-        Ok(merged)
+/// What a commit takes over.
+pub(crate) struct Merge<'t> {
+    transaction: &'t Transaction,
+    /// Where nobody else has changed anything, at or below: all that the view has there, or that it has
+    /// nothing. Whether it is another thing now than before, although there was and is one.
+    whole: Vec<(&'t str, bool)>,
+    /// Where others have changed what is below: value and permissions.
+    contents: Vec<&'t str>,
+    /// Parents that others have created, too.
+    twice: Vec<&'t Arc<Node>>,
+}
+
+impl Merge<'_> {
+    /// How many nodes a domain will own, which owns so many now.
+    pub fn nodes(&self, domid: DomId, now: usize) -> usize {
+        let Transaction { base, view, .. } = self.transaction;
+        let twice = self.twice.iter().filter(|node| node.perms.owner() == domid).count();
+        now + view.account(domid).nodes - base.account(domid).nodes - twice
     }
 
-    /// The stamp of a change that conflicts with what was touched.
-    fn conflict(&self, live: &Tree) -> Option<Stamp> {
-        let mut same = None;
+    /// Does it to the live tree.
+    pub fn apply(self, live: &mut Tree, stamp: Stamp) {
+        let Transaction { base, view, .. } = self.transaction;
+        if live.is(base) {
+            *live = view.clone();
+            return;
+        }
+        for (path, anew) in self.whole {
+            live.adopt(view, path, anew, stamp);
+        }
+        for path in self.contents {
+            live.adopt_content(view, path, stamp);
+        }
+        live.book(base, view, self.twice.into_iter());
+    }
+}
+
+impl Transaction {
+    /// What committing this changes in the live tree; or, if there is a conflict, who has made the change
+    /// that conflicts.
+    pub fn merge(&self, live: &Tree) -> Result<Merge<'_>, DomId> {
+        let mut merge =
+            Merge { transaction: self, whole: Vec::new(), contents: Vec::new(), twice: Vec::new() };
+        if live.is(&self.base) {
+            return Ok(merge);
+        }
+        let mut same: Option<(&str, bool)> = None;
         for (path, mark) in self.marks() {
             let path = path.as_str();
-            if same.is_some_and(|top| below(path, top).is_some()) {
+            if let Some((top, taken)) = &mut same
+                && below(path, top).is_some()
+            {
+                if mark.change.is_some() && !std::mem::replace(taken, true) {
+                    merge.whole.push((top, false));
+                }
                 continue;
             }
             match self.since(live, path) {
-                Since::Same(top) => same = Some(top),
+                Since::Same(top) => {
+                    same = Some((top, mark.change.is_some()));
+                    if let Some(kind) = mark.change {
+                        merge.whole.push((top, kind == Kind::Subtree && top == path));
+                    }
+                }
                 Since::Different(then, now) => {
-                    let conflict = self.conflict_at(live, path, mark, then, now);
-                    if conflict.is_some() {
-                        return conflict;
+                    if let Some(change) = self.conflict(live, path, mark, then, now) {
+                        return Err(author(change));
+                    }
+                    match mark.change {
+                        None => {}
+                        Some(Kind::Parent) => merge.twice.extend(self.view.get(path)),
+                        // Of a removal, any change below it is a conflict.
+                        Some(Kind::Content | Kind::Subtree) => merge.contents.push(path),
                     }
                 }
             }
         }
-        None
+        Ok(merge)
     }
 
-    fn conflict_at(
+    /// The stamp of a change that conflicts with what was touched at `path`.
+    fn conflict(
         &self,
         live: &Tree,
         path: &str,

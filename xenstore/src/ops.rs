@@ -53,7 +53,8 @@ impl Op<'_> {
             return Err(Error::Quota(Quota::NodeSize));
         }
         self.note_access(path)?;
-        let before = match self.tree().find(path.as_str()) {
+        let (found, trail) = self.tree().trail(path.as_str());
+        let before = match found {
             Found::Node(node) => {
                 if !self.access(node).writes() {
                     return Err(Error::Denied);
@@ -81,9 +82,9 @@ impl Op<'_> {
                 None
             }
         };
-        let creator = self.caller.creator();
-        let stamp = self.stamp;
-        self.tree_mut().write(path.as_str(), value.unwrap_or_default(), creator, stamp);
+        let (creator, stamp) = (self.caller.creator(), self.stamp);
+        let value = value.unwrap_or_default().into();
+        self.tree_mut().set(path.as_str(), &trail, Some(value), None, creator, stamp);
         Ok(self.done(path, before, None))
     }
 
@@ -119,7 +120,8 @@ impl Op<'_> {
     /// Sets permissions, which only the owner may.
     pub fn set_perms(&mut self, path: &Path, perms: Perms) -> Result<Option<Effect>, Error> {
         self.note_access(path)?;
-        let before = match self.tree().find(path.as_str()) {
+        let (found, trail) = self.tree().trail(path.as_str());
+        let before = match found {
             Found::Node(node) if !self.caller.owns(&node.perms) => return Err(Error::Denied),
             Found::Node(node) => node.perms.clone(),
             Found::Missing { nearest, .. } if !self.access(nearest).writes() => {
@@ -142,7 +144,7 @@ impl Op<'_> {
         self.demand(size)?;
         self.note_change(path, Needs::Content, Kind::Content, size)?;
         let stamp = self.stamp;
-        self.tree_mut().set(path.as_str(), None, Some(perms), None, stamp);
+        self.tree_mut().set(path.as_str(), &trail, None, Some(perms), None, stamp);
         Ok(self.done(path, Some(before), None))
     }
 

@@ -9,12 +9,13 @@
 //! Every change carries a stamp from one counter of the whole store. Nothing here knows of permissions
 //! being enforced, of quotas, or of watches.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use xen_sys::DomId;
 
 use crate::account::{Account, Accounts};
-use crate::children::Children;
+use crate::children::{Children, Place};
 use crate::path::{ancestor, names, prefix};
 use crate::perms::{Access, Perms};
 
@@ -37,11 +38,30 @@ pub(crate) fn number(stamp: Stamp) -> u64 {
     stamp >> 16
 }
 
+/// The first four bytes of a name as a number, nuls after a shorter one: ordered as the names are, but for
+/// those that begin alike.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Beginning(u32);
+
+impl Beginning {
+    pub fn of(name: &str) -> Beginning {
+        match *name.as_bytes() {
+            [a, b, c, d, ..] => Beginning(u32::from_be_bytes([a, b, c, d])),
+            [a, b, c] => Beginning(u32::from_be_bytes([a, b, c, 0])),
+            [a, b] => Beginning(u32::from_be_bytes([a, b, 0, 0])),
+            [a] => Beginning(u32::from_be_bytes([a, 0, 0, 0])),
+            [] => Beginning(0),
+        }
+    }
+}
+
 /// A node and, through it, all below it.
 #[derive(Clone)]
 pub(crate) struct Node {
     /// The last name of its path; empty for the root.
     name: Arc<str>,
+    /// How the name begins, so that most names are told apart without looking at them.
+    beginning: Beginning,
     pub value: Arc<[u8]>,
     pub perms: Perms,
     pub children: Children,
@@ -53,8 +73,15 @@ pub(crate) struct Node {
 
 impl Node {
     fn new(name: &str, value: Arc<[u8]>, perms: Perms, stamp: Stamp) -> Node {
-        let name = name.into();
-        Node { name, value, perms, children: Children::default(), changed: stamp, listed: stamp }
+        Node {
+            name: name.into(),
+            beginning: Beginning::of(name),
+            value,
+            perms,
+            children: Children::default(),
+            changed: stamp,
+            listed: stamp,
+        }
     }
 
     /// A node as it was. The children are sorted by name.
@@ -66,8 +93,15 @@ impl Node {
         changed: Stamp,
         listed: Stamp,
     ) -> Node {
-        let children = Children::sorted(children);
-        Node { name: name.into(), value: value.into(), perms, children, changed, listed }
+        Node {
+            name: name.into(),
+            beginning: Beginning::of(name),
+            value: value.into(),
+            perms,
+            children: Children::sorted(children),
+            changed,
+            listed,
+        }
     }
 
     pub fn child(&self, name: &str) -> Option<&Arc<Node>> {
@@ -76,6 +110,11 @@ impl Node {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Compares its name with another one, which begins like this.
+    pub fn cmp_name(&self, beginning: Beginning, name: &str) -> Ordering {
+        self.beginning.cmp(&beginning).then_with(|| (*self.name).cmp(name))
     }
 
     /// The children's names, sorted.
@@ -106,6 +145,31 @@ pub(crate) enum Found<'t> {
         nearest: &'t Arc<Node>,
         levels: usize,
     },
+}
+
+/// Where the nodes along a path were found, so that whoever is about to change something there need not
+/// look for them again. Tells the truth until the tree is changed.
+#[derive(Default)]
+pub(crate) struct Trail {
+    places: [Place; TRAIL],
+    found: usize,
+}
+
+/// Names of a path whose places are kept: those of a device's nodes, `/local/domain/0/backend/vif/7/0/mac`.
+const TRAIL: usize = 8;
+
+impl Trail {
+    fn add(&mut self, place: Place) {
+        if let Some(next) = self.places.get_mut(self.found) {
+            *next = place;
+            self.found += 1;
+        }
+    }
+
+    /// Where the node at this level is, if it was found.
+    fn place(&self, level: usize) -> Option<Place> {
+        self.places[..self.found].get(level).copied()
+    }
 }
 
 /// A whole tree with its book-keeping. Cheap to clone.
@@ -155,15 +219,25 @@ impl Tree {
     }
 
     pub fn find(&self, path: &str) -> Found<'_> {
+        self.find_noting(path, |_| {})
+    }
+
+    /// What is at a path, for a change that follows.
+    pub fn trail(&self, path: &str) -> (Found<'_>, Trail) {
+        let mut trail = Trail::default();
+        let found = self.find_noting(path, |place| trail.add(place));
+        (found, trail)
+    }
+
+    fn find_noting(&self, path: &str, mut note: impl FnMut(Place)) -> Found<'_> {
         let mut node = &self.root;
         let mut rest = names(path);
         while let Some(name) = rest.next() {
-            match node.child(name) {
-                Some(child) => node = child,
-                None => {
-                    return Found::Missing { nearest: node, levels: 1 + rest.count() };
-                }
-            }
+            let Ok(place) = node.children.find(name) else {
+                return Found::Missing { nearest: node, levels: 1 + rest.count() };
+            };
+            note(place);
+            node = node.children.at(place);
         }
         Found::Node(node)
     }
@@ -175,17 +249,13 @@ impl Tree {
         }
     }
 
-    /// Sets a value. A node that is missing is created, with its parents; each takes its permissions
-    /// from the one above, and belongs to `creator` if that is a guest.
-    pub fn write(&mut self, path: &str, value: &[u8], creator: Option<DomId>, stamp: Stamp) {
-        self.set(path, Some(value.into()), None, creator, stamp);
-    }
-
-    /// Sets what is given of value and permissions, creating what is missing as
-    /// [`write`](Tree::write) does. Returns the permissions that the node had, if it was there.
+    /// Sets what is given of value and permissions. A node that is missing is created, with its parents;
+    /// each takes its permissions from the one above, and belongs to `creator` if that is a guest.
+    /// Returns the permissions that the node had, if it was there.
     pub fn set(
         &mut self,
         path: &str,
+        trail: &Trail,
         value: Option<Arc<[u8]>>,
         perms: Option<Perms>,
         creator: Option<DomId>,
@@ -197,7 +267,7 @@ impl Tree {
             accounts.add(name, &value, &perms);
             (value, perms)
         };
-        let (node, made) = descend(&mut self.root, path, stamp, inherit);
+        let (node, made) = descend(&mut self.root, path, trail, stamp, inherit);
         let before = (!made).then(|| node.perms.clone());
         if let Some(value) = value {
             accounts.resize(node.perms.owner(), node.value.len(), value.len());
@@ -214,9 +284,8 @@ impl Tree {
 
     /// Removes a node with all below it, and returns it. The root stays.
     pub fn remove(&mut self, path: &str, stamp: Stamp) -> Option<Arc<Node>> {
-        self.get(path)?;
-        let name = names(path).last()?;
-        let node = self.unhook(path, name, stamp)?;
+        let (Found::Node(_), trail) = self.trail(path) else { return None };
+        let node = self.unhook(path, &trail, stamp)?;
         let accounts = Arc::make_mut(&mut self.accounts);
         walk(&node, |node| accounts.remove(&node.name, &node.value, &node.perms));
         Some(node)
@@ -226,19 +295,19 @@ impl Tree {
     /// gone. Parents that are missing here are created as they are there. `anew`: it is not what it was
     /// before, although there was and is something. Books nothing.
     pub fn adopt(&mut self, from: &Tree, path: &str, anew: bool, stamp: Stamp) {
-        let Some(name) = names(path).last() else { return };
         let Some(source) = from.get(path) else {
-            if self.get(path).is_some() {
-                self.unhook(path, name, stamp);
+            if let (Found::Node(_), trail) = self.trail(path) {
+                self.unhook(path, &trail, stamp);
             }
             return;
         };
+        let Some(name) = names(path).last() else { return };
         let above = ancestor(path, 1);
         let as_there = |parent: &Node, _: &str, level| match from.get(prefix(above, level + 1)) {
             Some(node) => (node.value.clone(), node.perms.clone()),
             None => (Arc::default(), parent.perms.clone()),
         };
-        let (parent, _) = descend(&mut self.root, above, stamp, as_there);
+        let (parent, _) = descend(&mut self.root, above, &Trail::default(), stamp, as_there);
         match parent.children.find(name) {
             Ok(place) => {
                 *parent.children.at_mut(place) = source.clone();
@@ -256,9 +325,8 @@ impl Tree {
     /// Takes over value and permissions of a node that exists in both trees. Books nothing.
     pub fn adopt_content(&mut self, from: &Tree, path: &str, stamp: Stamp) {
         let Some(source) = from.get(path).filter(|_| self.get(path).is_some()) else { return };
-        let (node, _) = descend(&mut self.root, path, stamp, |parent, _, _| {
-            (Arc::default(), parent.perms.clone())
-        });
+        let none = |parent: &Node, _: &str, _| (Arc::default(), parent.perms.clone());
+        let (node, _) = descend(&mut self.root, path, &Trail::default(), stamp, none);
         node.value = source.value.clone();
         node.perms = source.perms.clone();
         node.changed = stamp;
@@ -272,14 +340,19 @@ impl Tree {
         twice.for_each(|node| accounts.remove(&node.name, &node.value, &node.perms));
     }
 
-    /// Takes a node that is there out of the tree, and books nothing.
-    fn unhook(&mut self, path: &str, name: &str, stamp: Stamp) -> Option<Arc<Node>> {
+    /// Takes a node that is there out of the tree, and books nothing. The root stays.
+    fn unhook(&mut self, path: &str, trail: &Trail, stamp: Stamp) -> Option<Arc<Node>> {
+        let find =
+            |parent: &Node, level, name: &str| trail.place(level).or_else(|| parent.children.find(name).ok());
         let mut parent = Arc::make_mut(&mut self.root);
-        for name in names(ancestor(path, 1)) {
-            let place = parent.children.find(name).ok()?;
+        let mut rest = names(path).enumerate();
+        let (mut level, mut name) = rest.next()?;
+        for next in rest {
+            let place = find(parent, level, name)?;
             parent = Arc::make_mut(parent.children.at_mut(place));
+            (level, name) = next;
         }
-        let place = parent.children.find(name).ok()?;
+        let place = find(parent, level, name)?;
         parent.listed = stamp;
         Some(parent.children.remove(place))
     }
@@ -317,13 +390,15 @@ pub(crate) enum Pick {
 fn descend<'t>(
     root: &'t mut Arc<Node>,
     path: &str,
+    trail: &Trail,
     stamp: Stamp,
     mut make: impl FnMut(&Node, &str, usize) -> (Arc<[u8]>, Perms),
 ) -> (&'t mut Node, bool) {
     let mut made = false;
     let mut node = Arc::make_mut(root);
     for (level, name) in names(path).enumerate() {
-        let place = match node.children.find(name) {
+        let known = trail.place(level).map(Ok);
+        let place = match known.unwrap_or_else(|| node.children.find(name)) {
             Ok(place) => place,
             Err(place) => {
                 let (value, perms) = make(node, name, level);

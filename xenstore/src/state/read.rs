@@ -197,7 +197,7 @@ impl Import {
     fn connection(&mut self, body: &mut Reader<'_>) -> Read<()> {
         let id = ConnId(body.u64()?);
         let known = id.0 <= self.store.connections.last;
-        body.rule(known && !self.store.connections.by_id.contains_key(&id), "a number used twice")?;
+        body.rule(known && self.store.connections.get(id).is_none(), "a number used twice")?;
         let domid = domid(body)?;
         let kind = if body.flag()? { ConnKind::Socket } else { ConnKind::Ring };
         body.rule(kind == ConnKind::Ring || domid == DomId::DOM0, "a socket of a guest")?;
@@ -218,7 +218,7 @@ impl Import {
             connection.add_watch(path.clone(), &token);
             body.rule(self.unmatched.insert((id, path, token)), "the same watch twice")?;
         }
-        self.store.connections.by_id.insert(id, connection);
+        self.store.connections.by_id.insert(id.0, connection);
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Import {
         let conn = ConnId(body.u64()?);
         let id = body.u32()?;
         let transaction = body.option(|body| self.open_transaction(body))?;
-        let connection = self.store.connections.by_id.get_mut(&conn);
+        let connection = self.store.connections.get_mut(conn);
         let connection = connection.ok_or_else(|| body.wrong("of no connection"))?;
         body.rule(id != 0 && connection.transactions.insert(id, transaction).is_none(), "a second time")
     }

@@ -37,17 +37,17 @@ impl Store {
             roots.push((pool.tree(&transaction.base), pool.tree(&transaction.view)));
         }
         out.record(Kind::Tree, |body| body.u32(root));
-        for (id, connection) in &self.connections.by_id {
+        for (id, connection) in self.connections.by_id.iter() {
             out.record(Kind::Connection, |body| {
-                body.u64(id.0);
+                body.u64(id);
                 write_connection(body, connection);
             });
         }
         let mut roots = roots.into_iter();
-        for (conn, connection) in &self.connections.by_id {
+        for (conn, connection) in self.connections.by_id.iter() {
             for (id, transaction) in &connection.transactions {
                 out.record(Kind::Transaction, |body| {
-                    body.u64(conn.0);
+                    body.u64(conn);
                     body.u32(*id);
                     body.option(transaction.as_ref().zip(roots.next_if_some(transaction)), write_transaction);
                 });
