@@ -63,6 +63,29 @@ impl Accounts {
         self.change(owner, |account| account.bytes = account.bytes - from + to);
     }
 
+    /// Books what makes `to` of `from`.
+    pub fn add_difference(&mut self, from: &Accounts, to: &Accounts) {
+        self.nodes = self.nodes + to.nodes - from.nodes;
+        let (mut from, mut to) = (from.by_domain.as_slice(), to.by_domain.as_slice());
+        loop {
+            // Almost all are the same.
+            while let (Some(old), Some(new)) = (from.first(), to.first())
+                && old == new
+            {
+                (from, to) = (&from[1..], &to[1..]);
+            }
+            let Some(domid) = [from, to].iter().filter_map(|rest| Some(rest.first()?.0)).min() else {
+                return;
+            };
+            let (old, new) = (take(&mut from, domid), take(&mut to, domid));
+            self.change(domid, |account| {
+                account.nodes = account.nodes + new.nodes - old.nodes;
+                account.bytes = account.bytes + new.bytes - old.bytes;
+                account.named = account.named + new.named - old.named;
+            });
+        }
+    }
+
     fn change(&mut self, domid: DomId, change: impl FnOnce(&mut Account)) {
         let at = match self.position(domid) {
             Ok(at) => at,
@@ -79,7 +102,22 @@ impl Accounts {
     }
 
     fn position(&self, domid: DomId) -> Result<usize, usize> {
-        self.by_domain.binary_search_by_key(&domid, |(known, _)| *known)
+        // Most nodes are the control domain's, which is the first.
+        match self.by_domain.first() {
+            Some((first, _)) if *first == domid => Ok(0),
+            _ => self.by_domain.binary_search_by_key(&domid, |(known, _)| *known),
+        }
+    }
+}
+
+/// The account of `domid`, if it is the first of these; it is then taken off.
+fn take(rest: &mut &[(DomId, Account)], domid: DomId) -> Account {
+    match rest.split_first() {
+        Some((&(first, account), others)) if first == domid => {
+            *rest = others;
+            account
+        }
+        _ => Account::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use xen_sys::io::xs_wire::{XENSTORE_PAYLOAD_MAX, XsdSockmsg, XsdSockmsgType};
 
 use crate::path::Path;
 use crate::quota::Limits;
+use crate::table::Table;
 use crate::transaction::Transaction;
 use crate::watch::Watch;
 use crate::wire::Inbox;
@@ -207,7 +208,7 @@ pub(crate) fn watch_size(path: &Path, token: &[u8]) -> usize {
 /// All clients.
 #[derive(Default)]
 pub(crate) struct Connections {
-    pub by_id: BTreeMap<ConnId, Connection>,
+    pub by_id: Table<Connection>,
     pub last: u64,
     pub announced: Vec<ConnId>,
 }
@@ -215,25 +216,25 @@ pub(crate) struct Connections {
 impl Connections {
     pub fn add(&mut self, domid: DomId, kind: ConnKind) -> ConnId {
         self.last += 1;
-        self.by_id.insert(ConnId(self.last), Connection::new(domid, kind));
+        self.by_id.insert(self.last, Connection::new(domid, kind));
         ConnId(self.last)
     }
 
     pub fn remove(&mut self, id: ConnId) -> Option<Connection> {
-        self.by_id.remove(&id)
+        self.by_id.remove(id.0)
     }
 
     pub fn get(&self, id: ConnId) -> Option<&Connection> {
-        self.by_id.get(&id)
+        self.by_id.get(id.0)
     }
 
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(id.0)
     }
 
     /// Queues a reply.
     pub fn reply(&mut self, id: ConnId, kind: XsdSockmsgType, to: &XsdSockmsg, parts: &[&[u8]]) {
-        if let Some(connection) = self.by_id.get_mut(&id) {
+        if let Some(connection) = self.by_id.get_mut(id.0) {
             connection.outbox.push(kind, to.req_id, to.tx_id, parts);
             announce(&mut self.announced, id, connection);
         }
@@ -242,7 +243,7 @@ impl Connections {
     /// Queues a watch event, unless the very same one is still waiting. A guest or a tool that does not
     /// read gets, from a number of waiting bytes on, one event per watch for all that it missed.
     pub fn event(&mut self, id: ConnId, watch: &mut Watch, path: &str, limits: &Limits) {
-        let Some(connection) = self.by_id.get_mut(&id) else {
+        let Some(connection) = self.by_id.get_mut(id.0) else {
             return;
         };
         let limit = match connection.kind {
@@ -273,7 +274,7 @@ impl Connections {
 
     /// A client that was not listened to is again.
     pub fn resume(&mut self, id: ConnId) {
-        if let Some(connection) = self.by_id.get_mut(&id) {
+        if let Some(connection) = self.by_id.get_mut(id.0) {
             connection.resumed = true;
             announce(&mut self.announced, id, connection);
         }
@@ -282,7 +283,7 @@ impl Connections {
     /// The clients that have got output since the last call, or are listened to again.
     pub fn take_announced(&mut self) -> Vec<ConnId> {
         let mut announced = std::mem::take(&mut self.announced);
-        announced.retain(|id| match self.by_id.get_mut(id) {
+        announced.retain(|id| match self.by_id.get_mut(id.0) {
             Some(connection) => {
                 connection.announced = false;
                 std::mem::take(&mut connection.resumed) || connection.outbox.len() > 0

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::path::{Names, Path, ancestor, below};
+use crate::path::{Names, Path, ancestor};
 use crate::perms::{Caller, Perms};
 use crate::tree::{Node, Tree};
 use crate::watch::Subscription;
@@ -19,6 +19,11 @@ pub struct Event {
 /// A change of the live tree.
 pub(crate) struct Effect {
     pub path: Path,
+    pub past: Past,
+}
+
+/// What there was before a change.
+pub(crate) struct Past {
     /// The node's permissions until then, if there was one.
     pub before: Option<Perms>,
     /// What was removed, with all below it.
@@ -33,14 +38,13 @@ pub(crate) struct Sight<'e> {
     parent: Option<&'e Perms>,
 }
 
-impl Effect {
-    /// Who may hear of it, now that the tree has become this.
-    pub fn sight<'e>(&'e self, now: &'e Tree) -> Sight<'e> {
+impl Past {
+    /// Who may hear of the change at `path`, now that the tree has become this.
+    pub fn sight<'e>(&'e self, path: &str, now: &'e Tree) -> Sight<'e> {
         let perms = |path: &str| now.get(path).map(|node| &node.perms);
         let before = self.before.as_ref();
-        let after = perms(self.path.as_str());
-        let parent =
-            if before.is_some() == after.is_some() { None } else { perms(ancestor(self.path.as_str(), 1)) };
+        let after = perms(path);
+        let parent = if before.is_some() == after.is_some() { None } else { perms(ancestor(path, 1)) };
         Sight { before, after, parent }
     }
 
@@ -49,12 +53,10 @@ impl Effect {
         self.before.as_ref().and(self.removed.as_ref())
     }
 
-    /// Whether a node at `path`, below this one, was removed together with it, and the caller may
-    /// know: it could read the node, or list it.
-    pub fn took_away(&self, path: &str, caller: &Caller) -> bool {
-        let (Some(top), Some(rest)) = (self.loss(), below(path, self.path.as_str())) else {
-            return false;
-        };
+    /// Whether the node at `rest`, below the one that was removed, was there, and the caller may know:
+    /// it could read the node, or list it.
+    pub fn took_away(&self, rest: &str, caller: &Caller) -> bool {
+        let Some(top) = self.loss() else { return false };
         let (mut parent, mut node) = (top, top);
         for name in Names(rest) {
             match node.child(name) {

@@ -47,10 +47,12 @@
 //!   ([`Store::start_journal`], [`Store::replay`]).
 
 mod account;
+mod children;
 mod connection;
 mod domain;
 mod error;
 mod event;
+mod merge;
 mod notify;
 mod ops;
 mod pace;
@@ -60,6 +62,7 @@ mod quota;
 mod requests;
 mod state;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 mod toolstack;

@@ -1,12 +1,14 @@
 //! Telling those who watch.
 
+use std::cell::LazyCell;
+
 use xen_sys::DomId;
 
 use crate::connection::{ConnId, Connections};
 use crate::domain::Domains;
 use crate::error::Error;
-use crate::event::{Effect, Event};
-use crate::path::{Named, Path};
+use crate::event::{Effect, Event, Past};
+use crate::path::{Named, Path, below};
 use crate::perms::Caller;
 use crate::quota::Limits;
 use crate::store::Store;
@@ -15,19 +17,27 @@ use crate::watch::{Owner, Watch, Watches};
 
 impl Store {
     /// Tells of a change of the live tree.
-    pub(crate) fn fire(&mut self, effect: &Effect) {
+    pub(crate) fn fire(&mut self, effect: Effect) {
+        let removal = effect.past.removed.is_some();
+        self.fire_at(&effect.path, removal, || effect.past);
+    }
+
+    /// Tells of a change at `path`; `removal`, if something was removed. Most changes concern nobody, so
+    /// what there was, and who may know, is only found out when somebody watches.
+    pub(crate) fn fire_at(&mut self, path: &Path, removal: bool, past: impl FnOnce() -> Past) {
         let (watches, tree, mut audience) = self.audience();
-        let path = effect.path.as_str();
-        // Most changes concern nobody, so who may know is only found out when somebody watches.
+        let path = path.as_str();
+        let past = LazyCell::new(past);
         let mut sight = None;
         watches.at_or_above(path, |watch| {
-            let sight = sight.get_or_insert_with(|| effect.sight(tree));
+            let sight = sight.get_or_insert_with(|| past.sight(path, tree));
             audience.tell(watch, path, |caller| sight.includes(caller));
         });
-        if effect.loss().is_some() {
+        if removal {
             watches.below(path, |watch| {
                 let own = watch.path.clone();
-                audience.tell(watch, own.as_str(), |caller| effect.took_away(own.as_str(), caller));
+                let rest = below(own.as_str(), path).unwrap_or_default();
+                audience.tell(watch, own.as_str(), |caller| past.took_away(rest, caller));
             });
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use xen_sys::DomId;
 
 use crate::error::{Error, Quota};
-use crate::event::Effect;
+use crate::event::{Effect, Past};
 use crate::path::{Path, ancestor};
 use crate::perms::{Access, Caller, Perms};
 use crate::quota::Limits;
@@ -53,7 +53,8 @@ impl Op<'_> {
             return Err(Error::Quota(Quota::NodeSize));
         }
         self.note_access(path)?;
-        let before = match self.tree().find(path.as_str()) {
+        let (found, trail) = self.tree().trail(path.as_str());
+        let before = match found {
             Found::Node(node) => {
                 if !self.access(node).writes() {
                     return Err(Error::Denied);
@@ -65,7 +66,7 @@ impl Op<'_> {
                 }
                 let replaced = if self.live() { old_size } else { 0 };
                 self.demand(size.saturating_sub(replaced))?;
-                self.note(path, Needs::Content)?;
+                self.note_change(path, Needs::Content, Kind::Content, size + NEW_NODE)?;
                 Some(perms)
             }
             Found::Missing { nearest, levels } => {
@@ -74,16 +75,17 @@ impl Op<'_> {
                 }
                 self.demand_nodes(levels)?;
                 self.demand(size + path.len() + levels * NEW_NODE)?;
-                self.note_creation(path, levels)?;
+                self.note_parents(path, levels)?;
+                // The new node's name is held besides the path that the transaction remembers.
+                let bytes = size + path.len() + NEW_NODE;
+                self.note_change(path, Needs::Content, Kind::Content, bytes)?;
                 None
             }
         };
-        let creator = self.caller.creator();
-        let stamp = self.stamp;
-        self.tree_mut().write(path.as_str(), value.unwrap_or_default(), creator, stamp);
-        // A new node's name is held besides the path that the transaction remembers.
-        let name = if before.is_none() { path.len() } else { 0 };
-        Ok(self.done(path, Kind::Content, size + name + NEW_NODE, before, None))
+        let (creator, stamp) = (self.caller.creator(), self.stamp);
+        let value = value.unwrap_or_default().into();
+        self.tree_mut().set(path.as_str(), &trail, Some(value), None, creator, stamp);
+        Ok(self.done(path, before, None))
     }
 
     /// Removes a node with all below it. That there is none is no error if its parent is there.
@@ -109,16 +111,17 @@ impl Op<'_> {
                 return Ok(None);
             }
         };
-        self.note(path, Needs::Subtree)?;
+        self.note_change(path, Needs::Subtree, Kind::Subtree, 0)?;
         let stamp = self.stamp;
         let removed = self.tree_mut().remove(path.as_str(), stamp);
-        Ok(self.done(path, Kind::Subtree, 0, Some(before), removed))
+        Ok(self.done(path, Some(before), removed))
     }
 
     /// Sets permissions, which only the owner may.
     pub fn set_perms(&mut self, path: &Path, perms: Perms) -> Result<Option<Effect>, Error> {
         self.note_access(path)?;
-        let before = match self.tree().find(path.as_str()) {
+        let (found, trail) = self.tree().trail(path.as_str());
+        let before = match found {
             Found::Node(node) if !self.caller.owns(&node.perms) => return Err(Error::Denied),
             Found::Node(node) => node.perms.clone(),
             Found::Missing { nearest, .. } if !self.access(nearest).writes() => {
@@ -139,33 +142,39 @@ impl Op<'_> {
         }
         let size = size_of_val(perms.entries());
         self.demand(size)?;
-        self.note(path, Needs::Content)?;
+        self.note_change(path, Needs::Content, Kind::Content, size)?;
         let stamp = self.stamp;
-        self.tree_mut().set(path.as_str(), None, Some(perms), None, stamp);
-        Ok(self.done(path, Kind::Content, size, Some(before), None))
+        self.tree_mut().set(path.as_str(), &trail, None, Some(perms), None, stamp);
+        Ok(self.done(path, Some(before), None))
     }
 
-    /// Books a change with the transaction, or tells what watchers of the live tree are to hear.
-    fn done(
-        &mut self,
-        path: &Path,
-        kind: Kind,
-        bytes: usize,
-        before: Option<Perms>,
-        removed: Option<Arc<Node>>,
-    ) -> Option<Effect> {
-        match &mut self.scope {
-            Scope::Live(_) => Some(Effect { path: path.clone(), before, removed }),
-            Scope::In(transaction) => {
-                transaction.changed(path, kind, bytes);
-                None
-            }
-        }
+    /// What watchers are to hear, now that the live tree is changed. Of a change in a transaction they
+    /// hear at its commit.
+    fn done(&self, path: &Path, before: Option<Perms>, removed: Option<Arc<Node>>) -> Option<Effect> {
+        self.live().then(|| Effect { path: path.clone(), past: Past { before, removed } })
     }
 
+    /// Has the transaction, if it is one, remember what the caller relies on.
     fn note(&mut self, path: &Path, needs: Needs) -> Result<(), Error> {
+        if let Some(transaction) = self.remembering(path)? {
+            transaction.note(path, needs);
+        }
+        Ok(())
+    }
+
+    /// The same of what is about to be changed: nothing that may fail comes after this. `bytes` is the
+    /// size of what is written.
+    fn note_change(&mut self, path: &Path, needs: Needs, kind: Kind, bytes: usize) -> Result<(), Error> {
+        if let Some(transaction) = self.remembering(path)? {
+            transaction.note_change(path, needs, kind, bytes);
+        }
+        Ok(())
+    }
+
+    /// The transaction, if it is one, with room for one more path.
+    fn remembering(&mut self, path: &Path) -> Result<Option<&mut Transaction>, Error> {
         let Scope::In(transaction) = &mut self.scope else {
-            return Ok(());
+            return Ok(None);
         };
         if !self.caller.privileged() {
             if !transaction.may_touch(path, self.limits.transaction_nodes) {
@@ -175,8 +184,7 @@ impl Op<'_> {
                 return Err(Error::Quota(Quota::Memory));
             }
         }
-        transaction.note(path, needs);
-        Ok(())
+        Ok(Some(transaction))
     }
 
     /// What a guest is answered relies on the permissions of the node or, if there is none, of the
@@ -200,26 +208,20 @@ impl Op<'_> {
         Ok(())
     }
 
-    /// Creating a node relies on there being none, and on what it inherits from. Parents that are
-    /// missing may be created by others meanwhile, if they come out the same.
-    fn note_creation(&mut self, path: &Path, levels: usize) -> Result<(), Error> {
-        if self.live() {
-            return Ok(());
+    /// Creating a node relies on what it inherits from. Parents that are missing may be created by others
+    /// meanwhile, if they come out the same.
+    fn note_parents(&mut self, path: &Path, levels: usize) -> Result<(), Error> {
+        let nearest = ancestor(path.as_str(), levels);
+        match &self.scope {
+            Scope::Live(_) => return Ok(()),
+            Scope::In(transaction) if transaction.accounts_for(nearest) => {}
+            Scope::In(_) => self.note(&Path::trusted(nearest), Needs::Content)?,
         }
-        self.note(path, Needs::Content)?;
         for level in 1..levels {
             let parent = Path::trusted(ancestor(path.as_str(), level));
-            self.note(&parent, Needs::SameParent)?;
-            if let Scope::In(transaction) = &mut self.scope {
-                transaction.changed(&parent, Kind::Parent, NEW_NODE);
-            }
+            self.note_change(&parent, Needs::SameParent, Kind::Parent, NEW_NODE)?;
         }
-        let nearest = Path::trusted(ancestor(path.as_str(), levels));
-        match &self.scope {
-            // One that the transaction has made itself is accounted for already.
-            Scope::In(transaction) if transaction.made(&nearest) => Ok(()),
-            _ => self.note(&nearest, Needs::Content),
-        }
+        Ok(())
     }
 
     /// Refuses if the caller would own too many nodes.

@@ -160,6 +160,12 @@ pub(crate) fn ancestor(path: &str, levels: usize) -> &str {
     if end == 0 { "/" } else { &path[..end] }
 }
 
+/// The first `levels` names of `path`; all of it where there are no more.
+pub(crate) fn prefix(path: &str, levels: usize) -> &str {
+    let end: usize = names(path).take(levels).map(|name| 1 + name.len()).sum();
+    if end == 0 { "/" } else { &path[..end] }
+}
+
 /// The part of `path` below `top`: `Some("")` if they are the same, `None` if it is not below.
 pub(crate) fn below<'p>(path: &'p str, top: &str) -> Option<&'p str> {
     if top == "/" {
@@ -169,6 +175,20 @@ pub(crate) fn below<'p>(path: &'p str, top: &str) -> Option<&'p str> {
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
+/// Which characters a path may have.
+const ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        allowed[byte] = matches!(
+            byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'/' | b'_' | b'@'
+        );
+        byte += 1;
+    }
+    allowed
+};
+
 /// Everything but the question of where the path starts.
 fn check(text: &[u8], limit: usize) -> Result<&str, PathError> {
     if text.len() > limit {
@@ -176,11 +196,13 @@ fn check(text: &[u8], limit: usize) -> Result<&str, PathError> {
     }
     let mut previous = 0;
     for &byte in text {
-        match byte {
-            b'/' if previous == b'/' => return Err(PathError::DoubleSlash),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'/' | b'_' | b'@' => previous = byte,
-            _ => return Err(PathError::Character),
+        if !ALLOWED[usize::from(byte)] {
+            return Err(PathError::Character);
         }
+        if byte == b'/' && previous == b'/' {
+            return Err(PathError::DoubleSlash);
+        }
+        previous = byte;
     }
     if text.len() > 1 && previous == b'/' {
         return Err(PathError::TrailingSlash);
@@ -246,6 +268,9 @@ mod tests {
         assert_eq!(ancestor("/a/b/c", 2), "/a");
         assert_eq!(ancestor("/a/b/c", 3), "/");
         assert_eq!(ancestor("/a", 9), "/");
+        assert_eq!(prefix("/a/b/c", 0), "/");
+        assert_eq!(prefix("/a/b/c", 2), "/a/b");
+        assert_eq!(prefix("/a", 9), "/a");
         assert_eq!(below("/a/b", "/a"), Some("b"));
         assert_eq!(below("/a/b", "/"), Some("a/b"));
         assert_eq!(below("/a", "/a"), Some(""));

@@ -281,7 +281,7 @@ impl Store {
     fn changed(&mut self, from: Asker, effect: Option<Effect>) -> Reply {
         if let Some(effect) = effect {
             self.count_write(from);
-            self.fire(&effect);
+            self.fire(effect);
         }
         Reply::Done
     }

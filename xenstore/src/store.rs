@@ -132,7 +132,7 @@ impl Store {
             let mut fresh = Connection::new(connection.domid, connection.kind);
             fresh.announced = connection.announced;
             self.forget(conn);
-            self.connections.by_id.insert(conn, fresh);
+            self.connections.by_id.insert(conn.0, fresh);
         }
     }
 
@@ -157,7 +157,8 @@ impl Store {
 
     /// All clients: who they are, and how they are connected.
     pub fn connections(&self) -> impl Iterator<Item = (ConnId, DomId, ConnKind)> {
-        self.connections.by_id.iter().map(|(id, connection)| (*id, connection.domid, connection.kind))
+        let all = self.connections.by_id.iter();
+        all.map(|(id, connection)| (ConnId(id), connection.domid, connection.kind))
     }
 
     /// What a domain's ring page says that the server can do, `XENSTORE_SERVER_FEATURE_…`.

@@ -7,12 +7,12 @@ use xen_sys::DomId;
 
 use crate::domain::{INTRODUCE_DOMAIN, RELEASE_DOMAIN};
 use crate::error::Error;
-use crate::event::{Effect, Event};
+use crate::event::{Effect, Event, Past};
 use crate::path::Path;
 use crate::perms::Perms;
 use crate::state::Call;
 use crate::store::Store;
-use crate::tree::{Node, Pick};
+use crate::tree::{Node, Pick, Trail};
 use crate::watch::{Owner, Subscription, Watch};
 
 /// One step of a [`Store::commit`].
@@ -92,14 +92,17 @@ impl Store {
         }
         let stamp = self.next_stamp(DomId::DOM0);
         let mut touched = Touched::default();
+        let anywhere = Trail::default();
         for (change, path) in batch.iter().zip(&paths) {
             let text = path.as_str();
             let (before, removed) = match change {
                 Change::Mkdir { perms: None, .. } if self.tree.get(text).is_some() => continue,
-                Change::Mkdir { perms, .. } => (self.tree.set(text, None, perms.clone(), None, stamp), None),
+                Change::Mkdir { perms, .. } => {
+                    (self.tree.set(text, &anywhere, None, perms.clone(), None, stamp), None)
+                }
                 Change::Write { value, perms, .. } => {
                     let value = Some(value.as_slice().into());
-                    (self.tree.set(text, value, perms.clone(), None, stamp), None)
+                    (self.tree.set(text, &anywhere, value, perms.clone(), None, stamp), None)
                 }
                 Change::Remove { .. } => match self.tree.remove(text, stamp) {
                     Some(node) => (Some(node.perms.clone()), Some(node)),
@@ -108,7 +111,7 @@ impl Store {
             };
             touched.add(path, before, removed);
         }
-        touched.in_order.iter().for_each(|effect| self.fire(effect));
+        touched.in_order.into_iter().for_each(|effect| self.fire(effect));
         Ok(())
     }
 
@@ -238,11 +241,11 @@ impl Store {
             };
             let before = node.perms.clone();
             if pick == Pick::Node {
-                self.tree.set(&text, None, Some(before.without(domid)), None, stamp);
+                self.tree.set(&text, &Trail::default(), None, Some(before.without(domid)), None, stamp);
             } else {
                 let removed = self.tree.remove(&text, stamp);
                 let path = Path::trusted(&text);
-                self.fire(&Effect { path, before: Some(before), removed });
+                self.fire(Effect { path, past: Past { before: Some(before), removed } });
             }
         }
     }
@@ -260,12 +263,12 @@ impl<'p> Touched<'p> {
     fn add(&mut self, path: &'p Path, before: Option<Perms>, removed: Option<Arc<Node>>) {
         match self.index.get(path.as_str()) {
             Some(&at) => {
-                let known = &mut self.in_order[at].removed;
+                let known = &mut self.in_order[at].past.removed;
                 *known = known.take().or(removed);
             }
             None => {
                 self.index.insert(path.as_str(), self.in_order.len());
-                self.in_order.push(Effect { path: path.clone(), before, removed });
+                self.in_order.push(Effect { path: path.clone(), past: Past { before, removed } });
             }
         }
     }

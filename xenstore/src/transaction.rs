@@ -4,17 +4,15 @@
 //! whatever else happened meanwhile does not matter. Reading a value, listing children and merely
 //! relying on a node's existence are told apart, so that two domains that are being started side by
 //! side (each creates children of `/local/domain` and of `/local/domain/0/backend/vif`) do not get in
-//! each other's way. Then the view's state of the written nodes is carried over.
+//! each other's way. Then the view's state of the written nodes is carried over (`merge.rs`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use xen_sys::DomId;
-
-use crate::event::Effect;
+use crate::event::Past;
 use crate::path::Path;
-use crate::tree::{Found, Node, Stamp, Tree, author};
+use crate::tree::Tree;
 
 /// Bytes that a transaction takes for each path that it remembers, besides the path, roughly.
 pub(crate) const TOUCH: usize = 64;
@@ -45,20 +43,34 @@ pub(crate) enum Kind {
     Subtree,
 }
 
+/// What a transaction remembers of one path.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Touch {
+pub(crate) struct Mark {
     pub same_parent: bool,
     pub content: bool,
     pub children: bool,
     pub subtree: bool,
+    /// How it was changed, if it was.
+    pub change: Option<Kind>,
+}
+
+impl Mark {
+    pub fn needs(&mut self, needs: Needs) {
+        match needs {
+            Needs::Existence => {}
+            Needs::SameParent => self.same_parent = true,
+            Needs::Content => self.content = true,
+            Needs::Children => self.children = true,
+            Needs::Subtree => self.subtree = true,
+        }
+    }
 }
 
 /// An open transaction.
 pub(crate) struct Transaction {
     pub base: Tree,
     pub view: Tree,
-    pub touched: BTreeMap<Path, Touch>,
-    pub changes: BTreeMap<Path, Kind>,
+    marks: BTreeMap<Path, Mark>,
     /// The changed paths in the order in which they were first changed: that of the events.
     pub order: Vec<Path>,
     /// Bytes that this transaction may keep alive beyond the live tree.
@@ -71,20 +83,17 @@ impl Transaction {
     /// Starts from a snapshot. `pinned`: bytes of it that count as the client's.
     pub fn new(base: Tree, pinned: usize, started: Duration) -> Transaction {
         let view = base.clone();
-        Transaction {
-            base,
-            view,
-            touched: BTreeMap::new(),
-            changes: BTreeMap::new(),
-            order: Vec::new(),
-            bytes: pinned,
-            started,
-        }
+        Transaction { base, view, marks: BTreeMap::new(), order: Vec::new(), bytes: pinned, started }
+    }
+
+    /// As it was, but for what [`new`](Transaction::new) takes.
+    pub fn restored(self, view: Tree, marks: BTreeMap<Path, Mark>, order: Vec<Path>) -> Transaction {
+        Transaction { view, marks, order, ..self }
     }
 
     /// Whether `path` is touched already, or there is room for one more among `limit`.
     pub fn may_touch(&self, path: &Path, limit: usize) -> bool {
-        self.touched.len() < limit || self.touched.contains_key(path)
+        self.marks.len() < limit || self.marks.contains_key(path)
     }
 
     /// Whether there was nothing at `path` at the start.
@@ -92,114 +101,59 @@ impl Transaction {
         self.base.get(path.as_str()).is_none()
     }
 
-    /// Remembers what the client relies on.
-    pub fn note(&mut self, path: &Path, needs: Needs) {
-        let touch = match self.touched.get_mut(path) {
-            Some(touch) => touch,
-            None => {
-                self.bytes = self.bytes.saturating_add(path.len() + TOUCH);
-                self.touched.entry(path.clone()).or_default()
-            }
-        };
-        match needs {
-            Needs::Existence => {}
-            Needs::SameParent => touch.same_parent = true,
-            Needs::Content => touch.content = true,
-            Needs::Children => touch.children = true,
-            Needs::Subtree => touch.subtree = true,
-        }
+    /// Whether what is at `path` was made, or set, by the transaction itself: its content is accounted
+    /// for already.
+    pub fn accounts_for(&self, path: &str) -> bool {
+        self.marks.get(path).is_some_and(|mark| mark.content || mark.change == Some(Kind::Parent))
     }
 
-    /// Remembers that the client has changed the view at `path`; `bytes` is the size of what it wrote.
-    pub fn changed(&mut self, path: &Path, kind: Kind, bytes: usize) {
+    /// Remembers what the client relies on.
+    pub fn note(&mut self, path: &Path, needs: Needs) {
+        self.mark(path).needs(needs);
+    }
+
+    /// Remembers that the client relies on what is at `path`, and is about to change it in the view;
+    /// `bytes` is the size of what it writes.
+    pub fn note_change(&mut self, path: &Path, needs: Needs, kind: Kind, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
-        let known = self.changes.get(path).copied();
-        self.changes.insert(path.clone(), known.map_or(kind, |known| known.max(kind)));
+        let mark = self.mark(path);
+        mark.needs(needs);
+        let known = mark.change;
+        mark.change = known.max(Some(kind));
         if kind > Kind::Parent && known.is_none_or(|known| known == Kind::Parent) {
             self.order.push(path.clone());
         }
     }
 
-    /// What the live tree becomes by committing this; or, if there is a conflict, who has made the
-    /// change that conflicts.
-    pub fn merged_into(&self, live: &Tree, stamp: Stamp) -> Result<Tree, DomId> {
-        if live.is(&self.base) {
-            return Ok(self.view.clone());
-        }
-        if let Some(change) =
-            self.touched.iter().find_map(|(path, touch)| self.conflict(live, path.as_str(), touch))
-        {
-            return Err(author(change));
-        }
-        let mut merged = live.clone();
-        // Whole subtrees first: what was written inside of one later on is in it already.
-        let of_kind = |wanted| self.changes.iter().filter(move |(_, kind)| **kind == wanted);
-        for (path, _) in of_kind(Kind::Subtree) {
-            merged.graft(&self.view, path.as_str(), stamp);
-        }
-        for (path, _) in of_kind(Kind::Parent) {
-            if merged.get(path.as_str()).is_none() {
-                merged.copy(&self.view, path.as_str(), stamp);
-            }
-        }
-        for (path, _) in of_kind(Kind::Content) {
-            match self.view.get(path.as_str()) {
-                Some(_) => merged.copy(&self.view, path.as_str(), stamp),
-                None => drop(merged.remove(path.as_str(), stamp)),
-            }
-        }
-        Ok(merged)
+    /// All that is remembered, sorted by path.
+    pub fn marks(&self) -> impl ExactSizeIterator<Item = (&Path, &Mark)> {
+        self.marks.iter()
     }
 
-    /// What was changed, in order.
-    pub fn effects(&self) -> impl Iterator<Item = Effect> {
-        self.order.iter().map(|path| {
-            let before = self.base.get(path.as_str());
-            let removed = match self.changes.get(path) {
-                Some(Kind::Subtree) => before.cloned(),
-                _ => None,
-            };
-            let before = before.map(|node| node.perms.clone());
-            Effect { path: path.clone(), before, removed }
-        })
+    /// What was changed and how, sorted by path.
+    pub fn changes(&self) -> impl Iterator<Item = (&Path, Kind)> {
+        self.marks.iter().filter_map(|(path, mark)| Some((path, mark.change?)))
     }
 
-    /// The stamp of a change that conflicts with what was touched.
-    fn conflict(&self, live: &Tree, path: &str, touch: &Touch) -> Option<Stamp> {
-        match (self.base.get(path), live.get(path)) {
-            (None, None) => None,
-            (None, Some(now)) => {
-                let ours = || self.view.get(path).map(|node| &node.perms);
-                let other_parent = touch.same_parent && ours().is_some_and(|ours| *ours != now.perms);
-                let relied = touch.content || touch.children || touch.subtree || other_parent;
-                relied.then_some(now.changed)
-            }
-            // Its parent, or the nearest that is left above, was the last to lose a child.
-            (Some(_), None) => Some(match live.find(path) {
-                Found::Missing { nearest: node, .. } | Found::Node(node) => node.listed,
-            }),
-            (Some(then), Some(now)) => {
-                let content = (touch.content && then.changed != now.changed).then_some(now.changed);
-                let children = (touch.children && then.listed != now.listed).then_some(now.listed);
-                let subtree = || touch.subtree.then(|| newest_change(then, now)).flatten();
-                content.or(children).or_else(subtree)
+    /// Whether something was removed at a path.
+    pub fn removes(&self, path: &Path) -> bool {
+        self.marks.get(path).is_some_and(|mark| mark.change == Some(Kind::Subtree))
+    }
+
+    /// What there was at a changed path.
+    pub fn past(&self, path: &Path) -> Past {
+        let before = self.base.get(path.as_str());
+        let removed = before.filter(|_| self.removes(path)).cloned();
+        Past { before: before.map(|node| node.perms.clone()), removed }
+    }
+
+    fn mark(&mut self, path: &Path) -> &mut Mark {
+        match self.marks.entry(path.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                self.bytes = self.bytes.saturating_add(path.len() + TOUCH);
+                new.insert(Mark::default())
             }
         }
     }
-}
-
-/// The newest change of what was `then` and is `now`; `None` if they are the same.
-fn newest_change(then: &Arc<Node>, now: &Arc<Node>) -> Option<Stamp> {
-    let mut newest = None;
-    let mut pending = vec![(Some(then), now)];
-    while let Some((then, now)) = pending.pop() {
-        if then.is_some_and(|then| Arc::ptr_eq(then, now)) {
-            continue;
-        }
-        newest = newest.max(Some(now.changed.max(now.listed)));
-        for child in now.children() {
-            pending.push((then.and_then(|then| then.child(child.name())), child));
-        }
-    }
-    newest
 }

@@ -4,7 +4,6 @@ use xen_sys::DomId;
 
 use super::{Asker, Reply};
 use crate::error::{Error, Quota};
-use crate::event::Effect;
 use crate::store::Store;
 use crate::transaction::Transaction;
 
@@ -47,24 +46,23 @@ impl Store {
         }
         let transaction = transaction.ok_or(Error::TooOld)?;
         let stamp = self.next_stamp(from.caller.domid);
-        let merged = transaction.merged_into(&self.tree, stamp).map_err(|culprit| {
+        let merge = transaction.merge(&self.tree).map_err(|culprit| {
             if culprit != DomId::DOM0 && culprit != from.caller.domid {
                 self.paces.spoiled(culprit, &self.limits);
             }
             Error::Conflict
         })?;
         if let Some(domid) = from.caller.creator() {
-            let nodes = merged.account(domid).nodes;
-            if nodes > self.limits_of(from).nodes && nodes > self.tree.account(domid).nodes {
+            let before = self.tree.account(domid).nodes;
+            let nodes = merge.nodes(domid, before);
+            if nodes > self.limits_of(from).nodes && nodes > before {
                 return Err(Error::Quota(Quota::Nodes));
             }
         }
-        let effects: Vec<Effect> = transaction.effects().collect();
-        self.tree = merged;
-        drop(transaction);
-        for effect in &effects {
+        merge.apply(&mut self.tree, stamp);
+        for path in &transaction.order {
             self.count_write(from);
-            self.fire(effect);
+            self.fire_at(path, transaction.removes(path), || transaction.past(path));
         }
         Ok(Reply::Done)
     }

@@ -16,7 +16,7 @@ use crate::path::Path;
 use crate::perms::{Access, Perm, Perms};
 use crate::quota::Limits;
 use crate::store::Store;
-use crate::transaction::{Kind as ChangeKind, Touch, Transaction};
+use crate::transaction::{Kind as ChangeKind, Mark, Transaction};
 use crate::tree::{Node, Tree, number};
 use crate::watch::{Owner, Subscription, Watch};
 use crate::wire::Inbox;
@@ -197,7 +197,7 @@ impl Import {
     fn connection(&mut self, body: &mut Reader<'_>) -> Read<()> {
         let id = ConnId(body.u64()?);
         let known = id.0 <= self.store.connections.last;
-        body.rule(known && !self.store.connections.by_id.contains_key(&id), "a number used twice")?;
+        body.rule(known && self.store.connections.get(id).is_none(), "a number used twice")?;
         let domid = domid(body)?;
         let kind = if body.flag()? { ConnKind::Socket } else { ConnKind::Ring };
         body.rule(kind == ConnKind::Ring || domid == DomId::DOM0, "a socket of a guest")?;
@@ -218,7 +218,7 @@ impl Import {
             connection.add_watch(path.clone(), &token);
             body.rule(self.unmatched.insert((id, path, token)), "the same watch twice")?;
         }
-        self.store.connections.by_id.insert(id, connection);
+        self.store.connections.by_id.insert(id.0, connection);
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Import {
         let conn = ConnId(body.u64()?);
         let id = body.u32()?;
         let transaction = body.option(|body| self.open_transaction(body))?;
-        let connection = self.store.connections.by_id.get_mut(&conn);
+        let connection = self.store.connections.get_mut(conn);
         let connection = connection.ok_or_else(|| body.wrong("of no connection"))?;
         body.rule(id != 0 && connection.transactions.insert(id, transaction).is_none(), "a second time")
     }
@@ -234,28 +234,28 @@ impl Import {
     fn open_transaction(&mut self, body: &mut Reader<'_>) -> Read<Transaction> {
         let (base, view) = (self.tree(body)?, self.tree(body)?);
         let started = body.time()?;
-        let mut transaction = Transaction::new(base, body.size()?, started);
-        transaction.view = view;
-        let touched = body.list(|body| {
+        let transaction = Transaction::new(base, body.size()?, started);
+        let mut marks = BTreeMap::new();
+        body.list(|body| {
             let path = node_path(body)?;
             let [same_parent, content, children, subtree] =
                 [body.flag()?, body.flag()?, body.flag()?, body.flag()?];
-            Ok((path, Touch { same_parent, content, children, subtree }))
+            marks.insert(path, Mark { same_parent, content, children, subtree, change: None });
+            Ok(())
         })?;
-        let changes = body.list(|body| {
-            let path = node_path(body)?;
-            let kind = match body.u8()? {
+        body.list(|body| {
+            let mark = marks.get_mut(&node_path(body)?);
+            let mark = mark.ok_or_else(|| body.wrong("a change that relies on nothing"))?;
+            mark.change = Some(match body.u8()? {
                 0 => ChangeKind::Parent,
                 1 => ChangeKind::Content,
                 2 => ChangeKind::Subtree,
                 _ => return Err(body.wrong("a change of no known kind")),
-            };
-            Ok((path, kind))
+            });
+            Ok(())
         })?;
-        transaction.touched = touched.into_iter().collect();
-        transaction.changes = changes.into_iter().collect();
-        transaction.order = body.list(node_path)?;
-        Ok(transaction)
+        let order = body.list(node_path)?;
+        Ok(transaction.restored(view, marks, order))
     }
 
     fn watch(&mut self, body: &mut Reader<'_>) -> Read<()> {

@@ -37,17 +37,17 @@ impl Store {
             roots.push((pool.tree(&transaction.base), pool.tree(&transaction.view)));
         }
         out.record(Kind::Tree, |body| body.u32(root));
-        for (id, connection) in &self.connections.by_id {
+        for (id, connection) in self.connections.by_id.iter() {
             out.record(Kind::Connection, |body| {
-                body.u64(id.0);
+                body.u64(id);
                 write_connection(body, connection);
             });
         }
         let mut roots = roots.into_iter();
-        for (conn, connection) in &self.connections.by_id {
+        for (conn, connection) in self.connections.by_id.iter() {
             for (id, transaction) in &connection.transactions {
                 out.record(Kind::Transaction, |body| {
-                    body.u64(conn.0);
+                    body.u64(conn);
                     body.u32(*id);
                     body.option(transaction.as_ref().zip(roots.next_if_some(transaction)), write_transaction);
                 });
@@ -129,7 +129,7 @@ impl Pool<'_> {
                 self.node(node);
             } else {
                 pending.push((node, true));
-                pending.extend(node.children().iter().map(|child| (child, false)));
+                pending.extend(node.children.iter().map(|child| (child, false)));
             }
         }
         self.numbers[&Arc::as_ptr(tree.root())]
@@ -143,7 +143,8 @@ impl Pool<'_> {
             perms(body, &node.perms);
             body.u64(node.changed);
             body.u64(node.listed);
-            body.list(node.children().iter(), |body, child| body.u32(numbers[&Arc::as_ptr(child)]));
+            body.u32(node.children.len() as u32);
+            node.children.iter().for_each(|child| body.u32(numbers[&Arc::as_ptr(child)]));
         });
         self.numbers.insert(Arc::as_ptr(node), self.numbers.len() as u32);
     }
@@ -172,13 +173,14 @@ fn write_transaction(body: &mut Body<'_>, (transaction, (base, view)): (&Transac
     body.u32(view);
     body.time(transaction.started);
     body.size(transaction.bytes);
-    body.list(transaction.touched.iter(), |body, (touched, touch)| {
-        path(body, touched);
-        [touch.same_parent, touch.content, touch.children, touch.subtree]
+    body.list(transaction.marks(), |body, (marked, mark)| {
+        path(body, marked);
+        [mark.same_parent, mark.content, mark.children, mark.subtree]
             .into_iter()
             .for_each(|relied| body.flag(relied));
     });
-    body.list(transaction.changes.iter(), |body, (changed, kind)| {
+    let changes: Vec<_> = transaction.changes().collect();
+    body.list(changes.into_iter(), |body, (changed, kind)| {
         path(body, changed);
         body.u8(match kind {
             ChangeKind::Parent => 0,
