@@ -63,7 +63,7 @@ pub struct Node {
     pub uplink: Option<String>,
     /// The bridge's address.
     pub address: Ipv4Addr,
-    /// Length of the network's prefix, 1..=30.
+    /// Length of the network's prefix, 8..=30.
     pub prefix: u8,
     /// The way to other networks, if there is one.
     pub gateway: Option<Ipv4Addr>,
