@@ -49,7 +49,7 @@ fn drain_to(page: &SharedPages, take: impl FnOnce(&[u8])) -> bool {
 
 /// Copies as much of `bytes` as there is room for towards the guest; returns how many. Of a guest whose indices
 /// make no sense there is never room.
-fn feed(page: &SharedPages, bytes: &[u8]) -> usize {
+pub fn feed(page: &SharedPages, bytes: &[u8]) -> usize {
     let (consumer, producer) = (page.load(IN_CONS), page.load(IN_PROD));
     let room = IN_SIZE.saturating_sub(producer.wrapping_sub(consumer) as usize);
     let length = bytes.len().min(room);

@@ -17,6 +17,15 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// The text, or its beginning and an ellipsis where it has more than `most` bytes.
+pub fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
+}
+
 /// Text that came from somewhere, as it may be shown on a terminal or in a file of one line each: characters that
 /// could steer the terminal become blanks.
 pub fn printable(text: &str) -> String {

@@ -14,6 +14,7 @@ mod demo;
 mod download;
 mod fail;
 mod flash;
+mod fuzz;
 mod host;
 mod image;
 mod initramfs;
@@ -54,6 +55,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test: those of the host, then the node in QEMU
     Test(test::Args),
+    /// Run the fuzz targets, each for a while
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => return test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,7 +17,7 @@ mod gate;
 mod grow;
 mod mount;
 mod parameters;
-mod partition;
+pub mod partition;
 mod report;
 mod sys;
 

@@ -131,7 +131,10 @@ impl Table {
         ENTRIES + (usize::from(number) - 1) * ENTRY_BYTES
     }
 
-    /// Partition `number`, 1..=4; `None` for an unused entry.
+    /// Partition `number`; `None` for an unused entry.
+    ///
+    /// # Panics
+    /// If the number is not in 1..=4.
     pub fn partition(&self, number: u8) -> Option<Extent> {
         let entry = Self::entry(number);
         let extent = Extent { start: self.word(entry + LENGTH - 4), length: self.word(entry + LENGTH) };

@@ -3,11 +3,11 @@
 //! Boards have no battery: at power-on it is 1970. Nothing in the node hangs on the time of day (every timer and
 //! every figure is of the monotonic clock); it is for guests, for the times of files, and for people.
 //!
-//! [`discipline`] decides, `lookup` makes and reads DNS messages, both without I/O; the `sntpc` crate makes
+//! [`discipline`] decides, [`lookup`] makes and reads DNS messages, both without I/O; the `sntpc` crate makes
 //! and checks NTP's packets (RFC 5905, A.5.1.1: mode, origin timestamp, stratum, kiss-of-death, root distance).
 
 pub mod discipline;
-mod lookup;
+pub mod lookup;
 mod sys;
 
 use std::io;

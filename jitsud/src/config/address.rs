@@ -8,6 +8,10 @@ use super::reader::{Field, Line, Reader};
 /// What stands for "ask a DHCP server", and is meant when there is no `address` at all.
 pub const DHCP: &str = "dhcp";
 
+/// Shortest network prefix, that of a class A network (RFC 791): no network of hosts is larger, and in one that is,
+/// addresses could share the three bytes that go into [`Mac::of_address`](super::Mac::of_address).
+const SHORTEST_PREFIX: u8 = 8;
+
 /// Longest network prefix that leaves room for a service beside the node: /30 has two hosts.
 pub const LONGEST_PREFIX: u8 = 30;
 
@@ -18,7 +22,7 @@ const EXAMPLE: &str = "address = \"192.168.1.2/24\"";
 pub struct Addressing {
     /// The bridge's address.
     pub address: Ipv4Addr,
-    /// Length of the network's prefix, 1..=30.
+    /// Length of the network's prefix, 8..=30.
     pub prefix: u8,
     /// The way to other networks, if there is one.
     pub gateway: Option<Ipv4Addr>,
@@ -47,11 +51,12 @@ impl Addressing {
 
     /// Why no host can have this address and prefix, and what to do; `None` when one can.
     pub fn fault(address: Ipv4Addr, prefix: u8) -> Option<(&'static str, &'static str)> {
-        if !(1..=LONGEST_PREFIX).contains(&prefix) {
-            return Some((
-                "has a prefix length that leaves no room for services",
-                "give a prefix length of 1 to 30",
-            ));
+        let lengths = "give a prefix length of 8 to 30";
+        if prefix < SHORTEST_PREFIX {
+            return Some(("has a prefix length that no network of hosts has", lengths));
+        }
+        if prefix > LONGEST_PREFIX {
+            return Some(("has a prefix length that leaves no room for services", lengths));
         }
         let hosts = u32::MAX >> prefix;
         let fault = match address {

@@ -29,7 +29,7 @@ pub fn load(card: Option<&Path>, shipped: &Path) -> Result<Draft, Unusable> {
     let kernels = Kernels { card: card.map(|card| card.join(KERNELS)), probe: &probe_kernel };
     let mut problems = Vec::new();
     if let Some(file) = card.map(|card| card.join(FILE)) {
-        match read(&file).map(|text| text.and_then(|text| parse(&text, &file, &kernels))) {
+        match read(&file).map(|bytes| bytes.and_then(|bytes| parse(&bytes, &file, &kernels))) {
             Some(Ok(draft)) => return Ok(draft),
             Some(Err(Unusable(found))) => problems = found,
             None => {}
@@ -38,11 +38,11 @@ pub fn load(card: Option<&Path>, shipped: &Path) -> Result<Draft, Unusable> {
             problem.fix = format!("{}; {} is used meanwhile", problem.fix, shipped.display());
         }
     }
-    let text = match read(shipped) {
-        Some(text) => text,
-        None => Err(unusable(shipped, 1, "is not there".to_owned(), "build the node's image anew")),
+    let bytes = match read(shipped) {
+        Some(bytes) => bytes,
+        None => Err(unusable(shipped, "is not there".to_owned(), "build the node's image anew")),
     };
-    match text.and_then(|text| parse(&text, shipped, &kernels)) {
+    match bytes.and_then(|bytes| parse(&bytes, shipped, &kernels)) {
         Ok(mut draft) => {
             // The user's own file is what there is to mend, so it is named first.
             draft.problems.splice(0..0, problems);
@@ -55,22 +55,16 @@ pub fn load(card: Option<&Path>, shipped: &Path) -> Result<Draft, Unusable> {
     }
 }
 
-/// The text of the file; `None` when there is no file.
-fn read(file: &Path) -> Option<Result<String, Unusable>> {
-    let bytes = match bytes(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+/// What is in the file; `None` when there is no file.
+fn read(file: &Path) -> Option<Result<Vec<u8>, Unusable>> {
+    match bytes(file) {
+        Ok(bytes) => Some(Ok(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
             let what = format!("cannot be read: {}", chain(&error));
-            return Some(Err(unusable(file, 1, what, "put a jitsu.toml there that can be")));
+            Some(Err(unusable(file, what, "put a jitsu.toml there that can be")))
         }
-    };
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
-        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-        unusable(file, line as u32, "the text is not UTF-8".to_owned(), "save the file as UTF-8")
-    });
-    Some(text)
+    }
 }
 
 fn bytes(file: &Path) -> io::Result<Vec<u8>> {
@@ -83,7 +77,7 @@ fn bytes(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unusable(file: &Path, line: u32, what: String, fix: &str) -> Unusable {
+fn unusable(file: &Path, what: String, fix: &str) -> Unusable {
     let file = file.display().to_string();
-    Unusable(vec![Problem { file, line, service: None, what, fix: fix.to_owned() }])
+    Unusable(vec![Problem { file, line: 1, service: None, what, fix: fix.to_owned() }])
 }

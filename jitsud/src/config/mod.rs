@@ -37,7 +37,7 @@ pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
-pub use problem::{Problem, Unusable};
+pub use problem::{MAX_PROBLEMS, Problem, Unusable};
 pub use service::{MAX_CMDLINE, MAX_MEMORY_MIB, MAX_VCPUS};
 
 use reader::{Line, Reader, Source};
@@ -63,7 +63,7 @@ pub struct Node {
     pub uplink: Option<String>,
     /// The bridge's address.
     pub address: Ipv4Addr,
-    /// Length of the network's prefix, 1..=30.
+    /// Length of the network's prefix, 8..=30.
     pub prefix: u8,
     /// The way to other networks, if there is one.
     pub gateway: Option<Ipv4Addr>,
@@ -179,12 +179,15 @@ impl Node {
     }
 }
 
-/// Reads the text of a `jitsu.toml`. `file` is only named in problems.
+/// Most services that are read: a card's file may have more than the node has memory for.
+pub const MAX_SERVICES: usize = 1000;
+
+/// Reads what is in a `jitsu.toml`. `file` is only named in problems.
 ///
 /// # Errors
-/// [`Unusable`] when the text is not TOML.
-pub fn parse(text: &str, file: &Path, kernels: &Kernels<'_>) -> Result<Draft, Unusable> {
-    let source = Source::new(text, file);
+/// [`Unusable`] when it is not TOML.
+pub fn parse(bytes: &[u8], file: &Path, kernels: &Kernels<'_>) -> Result<Draft, Unusable> {
+    let source = Source::new(bytes, file)?;
     let document = source.document()?;
     let mut problems = Vec::new();
     let mut root = Reader::new(&source, document.get_ref(), Line(1), &mut problems);
@@ -199,6 +202,11 @@ pub fn parse(text: &str, file: &Path, kernels: &Kernels<'_>) -> Result<Draft, Un
     let mut services = Vec::new();
     for (line, table) in service_tables {
         let mut reader = Reader::new(&source, table, line, &mut problems);
+        if services.len() == MAX_SERVICES {
+            let fix = "remove some; this one and those after it are left out meanwhile";
+            reader.problem(line, format!("there are over {MAX_SERVICES} services"), fix);
+            break;
+        }
         services.push(service::read(&mut reader, &node, &mut claims, kernels));
     }
     let file = file.display().to_string();
@@ -218,7 +226,7 @@ pub(crate) fn loaded(text: &str) -> Loaded {
     head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
     head[0x2c] = 64;
     let kernels = Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }) };
-    let draft = parse(text, Path::new("jitsu.toml"), &kernels).unwrap();
+    let draft = parse(text.as_bytes(), Path::new("jitsu.toml"), &kernels).unwrap();
     let addressing = draft.node.addressing.unwrap();
     draft.resolve(addressing, &[], Duration::ZERO)
 }

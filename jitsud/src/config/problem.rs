@@ -4,6 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Most problems that are told of what is written in one file. They are kept for as long as the node runs, and a
+/// file can have a mistake in every third byte.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// Longest text of what is wrong, and of the fix, in bytes. They quote the file, which may be one long word.
+pub const LONGEST_TEXT: usize = 500;
+
 /// One mistake in the configuration, or one fault of the card.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Problem {

@@ -10,7 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::names;
-use super::{Problem, Unusable};
+use super::problem::{LONGEST_TEXT, MAX_PROBLEMS, Problem, Unusable};
+use crate::text::shortened;
 
 /// A line of the file, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,11 +21,23 @@ pub struct Line(pub u32);
 pub struct Source<'a> {
     text: &'a str,
     file: String,
+    /// Where lines end: a file may have as many as bytes, and something to say about each.
+    ends: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
-    pub fn new(text: &'a str, file: &Path) -> Self {
-        Source { text, file: file.display().to_string() }
+    pub fn new(bytes: &'a [u8], file: &Path) -> Result<Self, Unusable> {
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+        let mut source = Source { text: "", file: file.display().to_string(), ends: ends.collect() };
+        match str::from_utf8(bytes) {
+            Ok(text) => source.text = text,
+            Err(error) => {
+                let line = source.line_at(error.valid_up_to());
+                let (what, fix) = ("the text is not UTF-8".to_owned(), "save the file as UTF-8".to_owned());
+                return Err(Unusable(vec![source.problem(line, None, what, fix)]));
+            }
+        }
+        Ok(source)
     }
 
     /// The document's root table.
@@ -38,12 +51,17 @@ impl<'a> Source<'a> {
     }
 
     pub fn problem(&self, line: Line, service: Option<String>, what: String, fix: String) -> Problem {
+        let [what, fix] = [what, fix].map(|text| shortened(text, LONGEST_TEXT));
+        let service = service.map(|name| shortened(name, LONGEST_TEXT));
         Problem { file: self.file.clone(), line: line.0, service, what, fix }
     }
 
     fn line(&self, span: &Range<usize>) -> Line {
-        let before = self.text.as_bytes().iter().take(span.start);
-        Line(1 + before.filter(|byte| **byte == b'\n').count() as u32)
+        self.line_at(span.start)
+    }
+
+    fn line_at(&self, offset: usize) -> Line {
+        Line(1 + self.ends.partition_point(|end| *end < offset) as u32)
     }
 }
 
@@ -91,11 +109,18 @@ impl<'p, 'a> Reader<'p, 'a> {
         self.get(key).map_or(self.line, |(line, _)| line)
     }
 
-    /// Reports a mistake.
+    /// Reports a mistake, as long as there are few.
     pub fn problem(&mut self, line: Line, what: impl Into<String>, fix: impl Into<String>) {
         self.found += 1;
-        let problem = self.source.problem(line, self.service.clone(), what.into(), fix.into());
-        self.problems.push(problem);
+        let (service, what, fix) = match self.problems.len() {
+            ..MAX_PROBLEMS => (self.service.clone(), what.into(), fix.into()),
+            MAX_PROBLEMS => {
+                let what = format!("this mistake and others are not told: there are over {MAX_PROBLEMS}");
+                (None, what, "correct the others first".to_owned())
+            }
+            _ => return,
+        };
+        self.problems.push(self.source.problem(line, service, what, fix));
     }
 
     /// Reports every key that is not among the known ones.

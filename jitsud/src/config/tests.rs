@@ -70,7 +70,7 @@ fn kernels(path: &Path) -> io::Result<KernelHead> {
 }
 
 fn read(text: &str) -> Result<Draft, Unusable> {
-    parse(text, Path::new("jitsu.toml"), &Kernels { card: None, probe: &kernels })
+    parse(text.as_bytes(), Path::new("jitsu.toml"), &Kernels { card: None, probe: &kernels })
 }
 
 /// What becomes of a text with static addresses.
@@ -301,4 +301,49 @@ fn text_that_is_not_toml_is_refused_with_its_line() {
         assert_eq!(problems[0].line, line, "{}", problems[0]);
         assert!(problems[0].what.starts_with("is not valid TOML: "), "{}", problems[0]);
     }
+}
+
+#[test]
+fn of_too_many_mistakes_the_first_are_told() {
+    let draft = read(&format!("{GOOD}dns = [{}]\n", "\"\",\n".repeat(100_000))).unwrap();
+    let told = lines(draft.problems());
+    assert_eq!(told.len(), MAX_PROBLEMS + 1);
+    assert_eq!(
+        told[MAX_PROBLEMS],
+        "jitsu.toml:112: this mistake and others are not told: there are over 100; correct the others first"
+    );
+    assert_eq!(draft.problems()[MAX_PROBLEMS].service, None);
+    // What has one of the others is left out all the same.
+    let typos: String = (0..1000).map(|number| format!("typo{number} = 1\n")).collect();
+    let draft = read(&format!("{typos}{GOOD}vcpus = 9\n")).unwrap();
+    assert_eq!(lines(draft.problems()).len(), MAX_PROBLEMS + 1);
+    assert!(draft.services[0].settings.is_none());
+}
+
+#[test]
+fn a_long_word_is_not_quoted_whole() {
+    let word = "ä".repeat(100_000);
+    for text in [
+        format!("{word:?} = 1"),
+        format!("[node]\nname = {word:?}"),
+        format!("[[service]]\nname = {word:?}\nkernel = {word:?}\nmemory = {word:?}"),
+        format!("[[service]]\ndns = [{word:?}, {word:?}]"),
+    ] {
+        for problem in read(&text).unwrap().problems() {
+            assert!(problem.to_string().len() < 2000, "{} bytes", problem.to_string().len());
+        }
+    }
+}
+
+#[test]
+fn services_are_few_enough_for_the_node() {
+    let service = |number| format!("[[service]]\nname = \"s{number}\"\nkernel = \"www\"\n");
+    let text: String = (0..2 * MAX_SERVICES).map(service).collect();
+    let draft = read(&text).unwrap();
+    assert_eq!(
+        lines(draft.problems()),
+        ["jitsu.toml:3001: there are over 1000 services; \
+             remove some; this one and those after it are left out meanwhile"]
+    );
+    assert_eq!(draft.services.len(), MAX_SERVICES);
 }

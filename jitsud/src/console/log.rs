@@ -112,7 +112,7 @@ impl ConsoleLog {
         let (first, rest) = bytes.split_at(bytes.len().min(ROOM - head));
         pages.write(HEADER + head, first);
         pages.write(HEADER, rest);
-        let filled = (pages.load(FILLED) as usize + bytes.len()).min(ROOM);
+        let filled = ((pages.load(FILLED) as usize).min(ROOM) + bytes.len()).min(ROOM);
         pages.store(FILLED, filled as u32);
         pages.store(HEAD, ((head + bytes.len()) % ROOM) as u32);
     }

@@ -21,5 +21,6 @@ mod server;
 mod tests;
 mod zone;
 
+pub use reply::{Transport, reply};
 pub use server::serve;
 pub use zone::{Verdict, Zone};

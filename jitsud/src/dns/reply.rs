@@ -21,6 +21,9 @@ const IS_REPLY: u8 = 0x80;
 const OPCODE_MASK: u8 = 0x78;
 const RECURSION_DESIRED: u8 = 0x01;
 
+/// Longest label; what would be a greater length is a pointer (RFC 1035, section 4.1.4).
+const MAX_LABEL: u8 = 63;
+
 /// Longest reply over UDP without EDNS (RFC 1035, section 2.3.4).
 const PLAIN_UDP: u16 = 512;
 /// Longest reply over UDP that we promise and send with EDNS: no fragments anywhere (DNS flag day 2020).
@@ -36,7 +39,9 @@ const MAX_ERROR_TEXT: usize = 200;
 /// How a message came, which limits the reply's size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
+    /// In a datagram: at most 512 bytes, with EDNS as many as the client takes, up to 1,232.
     Udp,
+    /// On a connection: at most 65,535 bytes.
     Tcp,
 }
 
@@ -57,8 +62,8 @@ pub async fn reply(
     if OpCode::from_u8((header[2] & OPCODE_MASK) >> 3) != OpCode::Query {
         return Some(bare_reply(header, ResponseCode::NotImp));
     }
-    // Exactly one question (RFC 9619).
-    if header[4..6] != [0, 1] {
+    // Exactly one question (RFC 9619), of a name that stands there whole.
+    if header[4..6] != [0, 1] || !stands_whole(&message[HEADER..]) {
         return Some(bare_reply(header, ResponseCode::FormErr));
     }
     let protocol = match transport {
@@ -82,6 +87,20 @@ pub async fn reply(
         .inspect_err(|error| tracing::error!(%peer, "a DNS reply could not be encoded: {error}"))
         .or_else(|_| encode(&request, transport, &Outcome::error(ResponseCode::ServFail), zone))
         .ok()
+}
+
+/// Whether a name is labels up to the root, none of them a pointer (RFC 1035, section 4.1.4). Before the first name of
+/// a message there is none that it could point to; and it goes into the reply as it came, where a pointer into the
+/// header would mean something else.
+fn stands_whole(mut name: &[u8]) -> bool {
+    while let [length, rest @ ..] = name {
+        match rest.get(usize::from(*length)..) {
+            Some(_) if *length == 0 => return true,
+            Some(after) if *length <= MAX_LABEL => name = after,
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// What a reply says.

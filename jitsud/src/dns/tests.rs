@@ -258,6 +258,8 @@ async fn malformed_messages_get_an_error_or_silence_and_the_server_lives_on() {
     };
     let pointer_to_itself = [&good[..12], &[0xc0, 12, 0, 1, 0, 1]].concat();
     let pointer_forward = [&good[..12], &[0xc0, 200, 0, 1, 0, 1]].concat();
+    // To where the header of the reply has another value.
+    let pointer_to_header = [&good[..12], &[1, b'a', 0xc0, 2, 0, 1, 0, 1]].concat();
     let two_opt = {
         let opt = [0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0];
         [&changed(10, &[0, 2])[..], &opt, &opt].concat()
@@ -273,6 +275,7 @@ async fn malformed_messages_get_an_error_or_silence_and_the_server_lives_on() {
         ("a label of an unknown kind", changed(12, &[0x80])),
         ("a name that points to itself", pointer_to_itself),
         ("a name that points nowhere", pointer_forward),
+        ("a name that points into the header", pointer_to_header),
         ("two OPT records", two_opt),
     ];
     for (what, message) in form_error {

@@ -27,7 +27,7 @@ use crate::text::chain;
 use crate::xen::{Port, SharedPages};
 use kept::Kept;
 pub use kernel_watches::KernelWatches;
-use ring::Ring;
+pub use ring::{BadIndices, Ring};
 
 /// The store, shared.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ struct State {
 
 /// A connection of this process to the store; dropping it disconnects.
 #[derive(Debug)]
-struct Connection {
+pub struct Connection {
     id: ConnId,
     output: Arc<Notify>,
     store: SharedStore,
@@ -185,7 +185,10 @@ impl SharedStore {
 
     /// The connection through a ring: the one that an earlier daemon had, brought up to what the ring says, or a
     /// new one. Returns also whether it is new.
-    fn connect_ring(&self, domid: DomId, ring: &Ring) -> Result<(Connection, bool), RingError> {
+    ///
+    /// # Errors
+    /// The ring says what cannot be after what the earlier daemon has done.
+    pub fn connect_ring(&self, domid: DomId, ring: &Ring) -> Result<(Connection, bool), RingError> {
         let connection = self.connected(|state| {
             let of_ring = |(id, other, kind): (ConnId, DomId, ConnKind)| {
                 (other == domid && kind == ConnKind::Ring && !state.connections.contains_key(&id))
@@ -281,6 +284,16 @@ impl fmt::Debug for SharedStore {
     }
 }
 
+impl Connection {
+    /// Moves what can be moved between the connection and its ring, both ways; whether anything was.
+    ///
+    /// # Errors
+    /// The peer has broken the ring's or the store's protocol, and is not to be served any more.
+    pub fn pump(&self, ring: &Ring) -> Result<bool, RingError> {
+        self.store.with_state(|state| state.pump(self.id, ring))
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.store.with_state(|state| {
@@ -370,7 +383,7 @@ pub async fn serve_ring(
     // The peer may not have been told of what an earlier daemon did last.
     port.notify();
     loop {
-        let moved = match store.with_state(|state| state.pump(connection.id, &ring)) {
+        let moved = match connection.pump(&ring) {
             Ok(moved) => moved,
             Err(error) => return refused(error),
         };

@@ -50,6 +50,11 @@ pub fn sysroot() -> Result<PathBuf> {
     Ok(PathBuf::from(rustc(&["--print", "sysroot"])?))
 }
 
+/// The target that rustc itself runs on.
+pub fn host() -> Result<String> {
+    rustc(&["--print", "host-tuple"])
+}
+
 fn installed(target: &str) -> Result<bool> {
     let dir = rustc(&["--print", "target-libdir", "--target", target])?;
     let has_core = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("libcore-");

@@ -27,16 +27,25 @@ pub fn missing() -> Vec<Missing> {
     [qemu(), cross_gcc(), gpgv(), keyring()].into_iter().flatten().collect()
 }
 
-/// What the tests of the cards need besides: checkers of partition tables and file systems that others wrote.
+/// What tests need besides: checkers of partition tables and file systems that others wrote, and what fuzzing needs.
 pub fn missing_for_tests() -> Vec<Missing> {
-    let tools: [(&str, &'static [&'static str]); 4] = [
+    let cards = missing_of(&[
         ("fsck.vfat", &["dosfstools"]),
         ("fsck.ext4", &["e2fsprogs"]),
         ("sfdisk", &["fdisk"]),
         ("mdir", &["mtools"]),
-    ];
-    let missing = tools.into_iter().filter(|(tool, _)| !is_installed(tool));
-    missing.map(|(tool, packages)| Missing { what: tool.into(), packages }).collect()
+    ]);
+    [cards, missing_for_fuzzing()].concat()
+}
+
+/// What the fuzz targets need: a compiler for libFuzzer, which comes as C++.
+pub fn missing_for_fuzzing() -> Vec<Missing> {
+    missing_of(&[("c++", &["g++"])])
+}
+
+fn missing_of(tools: &[(&str, &'static [&'static str])]) -> Vec<Missing> {
+    let missing = tools.iter().filter(|(tool, _)| !is_installed(tool));
+    missing.map(|(tool, packages)| Missing { what: (*tool).to_owned(), packages }).collect()
 }
 
 /// Whether a tool is in PATH, or where administrators' tools are.

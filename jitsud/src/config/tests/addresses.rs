@@ -173,7 +173,12 @@ fn a_bad_address_of_the_node_means_dhcp() {
         (
             with("10.0.2.15/24", "10.0.2.15/31"),
             "5: address \"10.0.2.15/31\" has a prefix length that leaves no room for services; \
-             give a prefix length of 1 to 30; dhcp is used meanwhile",
+             give a prefix length of 8 to 30; dhcp is used meanwhile",
+        ),
+        (
+            with("10.0.2.15/24", "10.0.2.15/7"),
+            "5: address \"10.0.2.15/7\" has a prefix length that no network of hosts has; \
+             give a prefix length of 8 to 30; dhcp is used meanwhile",
         ),
         (
             with("10.0.2.15/24", "10.0.2.0/24"),

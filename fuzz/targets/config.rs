@@ -1,0 +1,156 @@
+//! Any bytes as `jitsu.toml`. Mistakes are told by line, in bounded text; what is left can run: every value is in
+//! its documented range, nothing is given out twice, and DNS, XenStore and the device tree can do with it.
+#![no_main]
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use jitsud::clock::lookup::Question;
+use jitsud::config::{
+    Addressing, Config, Given, HEAD_BYTES, KernelHead, Kernels, MAX_CMDLINE, MAX_MEMORY_MIB, MAX_PROBLEMS,
+    MAX_SERVICES, MAX_VCPUS, Mac, Problem, TimeServer, parse,
+};
+use jitsud::dns::Zone;
+use jitsud::domain::devicetree::{Guest, flattened};
+use libfuzzer_sys::fuzz_target;
+use xenstore::{Limits, Store};
+
+const FILE: &str = "jitsu.toml";
+const NODE: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+
+/// Bytes that no problem is longer than in all.
+const LONGEST_PROBLEM: usize = 2000;
+
+/// A kernel for every name, but for those that begin with an x; its size goes with the name's length.
+fn kernel(path: &Path) -> io::Result<KernelHead> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let length = (name.len() as u32) << 18;
+    let mut head = [0; HEAD_BYTES];
+    head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
+    head[0x2c..0x30].copy_from_slice(&length.to_le_bytes());
+    match name.first() {
+        Some(b'x') | None => Err(io::ErrorKind::NotFound.into()),
+        Some(b'y') => Ok(KernelHead { head: [0; HEAD_BYTES], length: 5000 }),
+        Some(_) => Ok(KernelHead { head, length: length.into() }),
+    }
+}
+
+fn check_problems(problems: &[Problem], lines: u32) {
+    // A problem each for what the addresses lead to, and for what is not told any more.
+    assert!(problems.len() <= MAX_PROBLEMS + 1 + MAX_SERVICES);
+    assert!(problems.is_sorted_by_key(|problem| problem.line));
+    for problem in problems {
+        assert!(problem.file == FILE && (1..=lines).contains(&problem.line), "{problem}");
+        assert!(!problem.what.is_empty() && !problem.fix.is_empty());
+        assert!(problem.to_string().len() <= LONGEST_PROBLEM, "{problem}");
+    }
+}
+
+fn distinct<T: Eq + Hash + Debug + Clone>(values: impl IntoIterator<Item = T>) {
+    let mut seen = HashSet::new();
+    for value in values {
+        assert!(seen.insert(value.clone()), "{value:?} twice");
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len())
+        && text.chars().all(allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+fn check(config: &Config) {
+    let node = &config.node;
+    assert!(is_label(&node.name) && is_name(&node.domain) && is_name(&node.fqdn()));
+    for interface in node.uplink.iter().chain([&node.bridge]) {
+        assert!((1..16).contains(&interface.len()) && !interface.contains('/'));
+    }
+    assert!(node.kernels.is_absolute() && node.ntp.len() <= 8);
+    for server in &node.ntp {
+        if let TimeServer::Name(name) = server {
+            let question = Question::new(name, 1).expect("a host's name");
+            question.to_bytes().expect("a question about it");
+        }
+    }
+    let network = node.addressing();
+    assert_eq!(Addressing::fault(node.address, node.prefix), None);
+    assert!(node.gateway.is_none_or(|gateway| network.gateway_fault(gateway).is_none()));
+
+    let services = &config.services;
+    assert!(services.len() <= MAX_SERVICES);
+    distinct(services.iter().map(|service| &service.name));
+    distinct(services.iter().flat_map(|service| &service.dns).chain([&node.fqdn()]));
+    let addresses = services.iter().map(|service| service.address);
+    let others = [node.address, network.network(), network.broadcast()].into_iter().chain(node.gateway);
+    distinct(addresses.chain(others));
+    distinct(services.iter().map(|service| service.mac));
+    let mut store = Store::new(Limits::default());
+    for service in services {
+        assert!(is_label(&service.name) && !service.dns.is_empty());
+        for name in &service.dns {
+            assert!(is_name(name) && format!(".{name}").ends_with(&format!(".{}", node.domain)));
+        }
+        assert!(network.contains(service.address));
+        assert!((1..=MAX_MEMORY_MIB).contains(&service.memory_mib));
+        assert!((1..=MAX_VCPUS).contains(&service.vcpus));
+        assert!(service.cmdline.len() <= MAX_CMDLINE && !service.cmdline.contains(char::is_control));
+        let (ttl, idle) = (service.ttl.as_secs(), service.idle.as_secs());
+        assert!((1..=86_400).contains(&ttl) && (ttl..=604_800).contains(&idle));
+        assert!((1..=300).contains(&service.boot_timeout.as_secs()));
+        store.watch(&format!("/local/domain/1/{}", service.wait_for_key)).expect("a path");
+        let guest = Guest {
+            memory: u64::from(service.memory_mib) << 20,
+            vcpus: service.vcpus,
+            bootargs: &service.cmdline,
+            clock_frequency: None,
+        };
+        flattened(&guest).expect("a device tree");
+    }
+    Zone::new(config).expect("a zone");
+}
+
+fuzz_target!(|input: &[u8]| {
+    let kernels = Kernels { card: None, probe: &kernel };
+    let lines = 1 + input.iter().filter(|byte| **byte == b'\n').count() as u32;
+    let parsed = parse(input, Path::new(FILE), &kernels);
+    assert_eq!(parsed, parse(input, Path::new(FILE), &kernels));
+    let draft = match parsed {
+        Ok(draft) => draft,
+        Err(unusable) => {
+            assert!(!unusable.0.is_empty());
+            return check_problems(&unusable.0, lines);
+        }
+    };
+    check_problems(draft.problems(), lines);
+    let wanted = draft.wanted(NODE);
+    distinct(wanted.iter().map(|wanted| wanted.mac));
+    // A server that gives nothing, one address twice, the node's own, one of elsewhere; the input says which.
+    let lease = |index: usize| match (crc32fast::hash(input) as usize + index) % 8 {
+        0 => None,
+        1 => Some(Ipv4Addr::new(10, 0, 2, 2)),
+        2 => Some(Ipv4Addr::new(10, 0, 2, 15)),
+        3 => Some(Ipv4Addr::new(10, 0, 3, 15)),
+        number => Some(Ipv4Addr::from_bits(0x0a00_0210 + (number + index) as u32)),
+    };
+    let given: Vec<_> = wanted
+        .into_iter()
+        .enumerate()
+        .map(|(index, wanted)| Given { wanted, address: lease(index) })
+        .collect();
+    let leased = Addressing { address: Ipv4Addr::new(10, 0, 2, 15), prefix: 24, gateway: None };
+    let addressing = draft.node.addressing.unwrap_or(leased);
+    let loaded = draft.resolve(addressing, &given, Duration::from_secs(20));
+    check_problems(&loaded.problems, lines);
+    check(&loaded.config);
+});

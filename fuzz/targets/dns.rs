@@ -1,0 +1,105 @@
+//! Messages to the node's DNS server, and what a server that the node asks may answer. Whoever asks gets one reply,
+//! which fits and can be read; nobody else gets any.
+#![no_main]
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use hickory_server::proto::op::{Message, MessageType};
+use hickory_server::proto::rr::{RData, RecordType};
+use jitsud::clock::lookup::Question;
+use jitsud::config::{HEAD_BYTES, KernelHead, Kernels, parse};
+use jitsud::directory::Moment;
+use jitsud::dns::{Transport, Zone, reply};
+use jitsud::summoner::{Request, SummonError, Summoned, Summoner};
+use libfuzzer_sys::fuzz_target;
+
+const CONFIG: &str = r#"
+[node]
+name = "node"
+domain = "jitsu.test"
+address = "10.0.2.15/24"
+[[service]]
+name = "www"
+dns = ["www.jitsu.test", "deep.below.jitsu.test"]
+address = "10.0.2.20"
+kernel = "any"
+"#;
+const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
+
+fn zone() -> &'static Zone {
+    static ZONE: OnceLock<Zone> = OnceLock::new();
+    ZONE.get_or_init(|| {
+        let probe = |_: &Path| -> io::Result<KernelHead> {
+            let mut head = [0; HEAD_BYTES];
+            head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
+            head[0x2c] = 64;
+            Ok(KernelHead { head, length: 64 })
+        };
+        let kernels = Kernels { card: None, probe: &probe };
+        let draft = parse(CONFIG.as_bytes(), Path::new("jitsu.toml"), &kernels).expect("good TOML");
+        let addressing = draft.node.addressing.expect("an address");
+        let loaded = draft.resolve(addressing, &[], Duration::ZERO);
+        assert_eq!((loaded.problems.len(), loaded.config.services.len()), (0, 1));
+        Zone::new(&loaded.config).expect("good names")
+    })
+}
+
+/// The reply, and whether the service was summoned for it. `outcome` is what becomes of that.
+fn ask(
+    message: &[u8],
+    transport: Transport,
+    outcome: Result<Summoned, SummonError>,
+) -> (Option<Vec<u8>>, bool) {
+    let (summoner, mut requests) = Summoner::new(1);
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 4711));
+    let mut replying = pin!(reply(message, peer, transport, Moment(1), zone(), &summoner));
+    let mut context = Context::from_waker(Waker::noop());
+    if let Poll::Ready(reply) = replying.as_mut().poll(&mut context) {
+        return (reply, false);
+    }
+    let Ok(Request::Summon { answer, .. }) = requests.try_recv() else {
+        panic!("it waits for something else");
+    };
+    answer.send(outcome).expect("somebody waits for it");
+    match replying.poll(&mut context) {
+        Poll::Ready(reply) => (reply, true),
+        Poll::Pending => panic!("it waits although there is an answer"),
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&control, message)) = input.split_first() else { return };
+    let transport = if control & 1 == 0 { Transport::Udp } else { Transport::Tcp };
+    let outcome = match control & 6 {
+        0 | 2 => Ok(Summoned { address: SERVICE, ttl: Duration::from_secs(60) }),
+        4 => Err(SummonError::Busy),
+        _ => Err(SummonError::Failed { reason: "ä".repeat(1000), retry_in: Duration::MAX }),
+    };
+    let (reply, summoned) = ask(message, transport, outcome.clone());
+    let asks = message.len() >= 12 && message[2] & 0x80 == 0;
+    assert_eq!(reply.is_some(), asks);
+    if let Some(reply) = reply {
+        assert!(reply.len() <= if transport == Transport::Udp { 1232 } else { 65_535 });
+        let read = Message::from_vec(&reply).expect("a message");
+        assert_eq!(read.metadata.message_type, MessageType::Response);
+        assert_eq!(reply[..2], message[..2]);
+        if summoned {
+            let asked = Message::from_vec(message);
+            assert!(asked.is_ok_and(|asked| asked.queries[0].query_type() == RecordType::A));
+        }
+        let answers =
+            read.answers.iter().filter(|answer| matches!(&answer.data, RData::A(a) if a.0 == SERVICE));
+        assert_eq!(answers.count(), usize::from(summoned && outcome.is_ok()));
+    }
+
+    let question = Question::new("ntp.example", 0x1234).expect("a host's name");
+    if question.answer(message).is_ok() {
+        assert_eq!(message[..2], [0x12, 0x34]);
+    }
+});
