@@ -110,6 +110,8 @@ pub struct Service {
     pub memory_mib: u32,
     /// Virtual CPUs, 1..=[`MAX_VCPUS`].
     pub vcpus: u32,
+    /// Its share of CPU time, at least 1, relative to those of others and dom0, which has 256.
+    pub weight: u16,
     /// The guest's own arguments, at most [`MAX_CMDLINE`] bytes; the node puts `ip=` in front.
     pub cmdline: String,
     /// How long a DNS answer may be cached.

@@ -8,14 +8,16 @@ use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
 use super::{NodeDraft, address, names};
+use crate::domain::DEFAULT_WEIGHT;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "dns",
     "address",
     "kernel",
     "memory",
     "vcpus",
+    "weight",
     "cmdline",
     "ttl",
     "idle",
@@ -88,6 +90,7 @@ pub fn read(
         enough_memory(reader, memory, *size);
     }
     let vcpus = reader.number("vcpus", 1, MAX_VCPUS, "CPUs");
+    let weight = reader.number("weight", 1, u16::MAX.into(), "(256 is a domain's usual share)");
     let cmdline = cmdline(reader);
     let (ttl, idle) = times(reader);
     let boot_timeout = reader.number("boot_timeout", 1, MAX_BOOT_TIMEOUT, "seconds");
@@ -101,6 +104,7 @@ pub fn read(
             kernel: image?.0,
             memory_mib: memory.map_or(DEFAULT_MEMORY_MIB, |memory| memory.value),
             vcpus: vcpus.map_or(1, |vcpus| vcpus.value),
+            weight: weight.and_then(|weight| weight.value.try_into().ok()).unwrap_or(DEFAULT_WEIGHT),
             cmdline,
             ttl,
             idle,

@@ -108,6 +108,7 @@ fn defaults_are_as_documented() {
         kernel: PathBuf::from("/usr/lib/jitsu/kernels/www"),
         memory_mib: 16,
         vcpus: 1,
+        weight: 256,
         cmdline: String::new(),
         ttl: Duration::from_secs(60),
         idle: Duration::from_secs(120),

@@ -20,6 +20,7 @@ pub fn config(services: usize) -> Config {
         kernel: PathBuf::from("/kernel"),
         memory_mib: 4,
         vcpus: 1,
+        weight: 256,
         cmdline: String::new(),
         ttl: TTL,
         idle: IDLE,

@@ -24,7 +24,7 @@ use xen_sys::{DomId, EvtchnPort, Gfn, PAGE_SHIFT, PAGE_SIZE};
 use xenstore::Change;
 
 use super::devicetree::{self, Guest};
-use super::{Spec, nodes};
+use super::{DEFAULT_WEIGHT, Spec, nodes};
 use crate::store::SharedStore;
 use crate::xen::{self, EventChannels, Hypervisor, Port, SharedPages};
 
@@ -143,6 +143,9 @@ pub fn build(
     let ram = memory >> PAGE_SHIFT;
     let stage2 = (STAGE2_PAGES + ram.div_ceil(BLOCK_PAGES)) << PAGE_SHIFT;
     hypervisor.make_vcpus(domid, spec.vcpus)?;
+    if spec.weight != DEFAULT_WEIGHT && hypervisor.has_weights() {
+        hypervisor.set_weight(domid, spec.weight)?;
+    }
     hypervisor.set_paging_mempool(domid, stage2)?;
     hypervisor.set_max_memory(domid, (memory >> 10) + 2 * (PAGE_SIZE as u64 >> 10))?;
     populate(hypervisor, domid, ram)?;
@@ -276,6 +279,24 @@ fn rings(hypervisor: &Hypervisor, events: &EventChannels, domain: &mut Domain) -
     domain.store_ring = Some(make("XenStore", STORE_RING, HVM_PARAM_STORE_PFN, HVM_PARAM_STORE_EVTCHN)?);
     hypervisor.flush_cache(domid, CONSOLE_RING, 2)?;
     Ok(())
+}
+
+impl Domain {
+    /// Keeps it from running until [`Self::unpause`]. Pauses add up.
+    ///
+    /// # Errors
+    /// When Xen refuses.
+    pub fn pause(&self) -> Result<(), xen::Error> {
+        self.hypervisor.pause_domain(self.domid)
+    }
+
+    /// Takes a [`Self::pause`] back.
+    ///
+    /// # Errors
+    /// When Xen refuses: also when it was not paused.
+    pub fn unpause(&self) -> Result<(), xen::Error> {
+        self.hypervisor.unpause_domain(self.domid)
+    }
 }
 
 impl Drop for Domain {

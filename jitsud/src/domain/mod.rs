@@ -12,6 +12,9 @@ pub use builder::{BuildError, Domain, build, take_over};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+/// The weight that Xen gives to every new domain, and dom0 has (`CSCHED2_DEFAULT_WEIGHT`, `xen/common/sched/credit2.c`).
+pub const DEFAULT_WEIGHT: u16 = 256;
+
 /// A domain to be made.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -25,6 +28,8 @@ pub struct Spec {
     pub memory_mib: u32,
     /// vCPUs, at least 1.
     pub vcpus: u32,
+    /// Its share of CPU time, at least 1, relative to those of others; [`DEFAULT_WEIGHT`] is what they have.
+    pub weight: u16,
     /// The kernel's command line.
     pub bootargs: String,
     /// Its network interface.

@@ -161,6 +161,7 @@ mod tests {
             kernel: [].into(),
             memory_mib: 4,
             vcpus: 2,
+            weight: 256,
             bootargs: String::new(),
             vif: Vif { mac: [0, 0x16, 0x3e, 0, 2, 20], address: [10, 0, 2, 20].into(), bridge: "br0".into() },
             record: String::new(),

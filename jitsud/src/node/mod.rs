@@ -30,7 +30,7 @@ use crate::directory::{
     Death, Directory, Effect, Incarnation, Input, Moment, Stage, State, Statistics, Ticket,
 };
 use crate::domain::builder::Step;
-use crate::domain::{self, BuildError, Domain, Spec, nodes};
+use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Spec, nodes};
 use crate::schema::{Boot, NodeStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
@@ -105,6 +105,11 @@ impl Core {
         let first_seen = Path::new(RUN).join("dom0-frames");
         if let Err(error) = frames::set_aside(&loaded.config.services, largest_kernel, &first_seen) {
             tracing::warn!(%error, "dom0 sets no frames aside: mapping guests' pages will take longer");
+        }
+        if !toolstack.hypervisor.has_weights() {
+            for service in loaded.config.services.iter().filter(|service| service.weight != DEFAULT_WEIGHT) {
+                tracing::warn!("service {}: the scheduler that Xen runs knows no weight", service.name);
+            }
         }
         let mut core = Core {
             directory: Directory::new(&loaded.config, Moment::now()),

@@ -52,6 +52,7 @@ fn template(node: &Node, service: &Service, kernel: Arc<[u8]>) -> Template {
             kernel,
             memory_mib: service.memory_mib,
             vcpus: service.vcpus,
+            weight: service.weight,
             bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
             record: String::new(),
             vif: Vif { mac: service.mac.0, address: service.address, bridge: node.bridge.clone() },

@@ -20,7 +20,7 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             kernel, memory, vcpus, cmdline, ttl, idle, boot_timeout, wait_for_key",
+             kernel, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, wait_for_key",
         ),
         // Names.
         ("name = \"www\" =>", "8: name is missing; add name = \"www\""),
@@ -200,6 +200,10 @@ fn a_bad_service_is_left_out_and_explained() {
         ("memory = 4.5", "12: service www: memory is a fraction, not a whole number; write memory = 1"),
         ("vcpus = 9", "12: service www: vcpus = 9 is out of range; give 1 to 8 CPUs"),
         ("vcpus = true", "12: service www: vcpus is true or false, not a whole number; write vcpus = 1"),
+        (
+            "weight = 65536",
+            "12: service www: weight = 65536 is out of range; give 1 to 65535 (256 is a domain's usual share)",
+        ),
         ("ttl = 0", "12: service www: ttl = 0 is out of range; give 1 to 86400 seconds"),
         ("idle = 999999", "12: service www: idle = 999999 is out of range; give 1 to 604800 seconds"),
         (
