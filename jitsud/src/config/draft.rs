@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::address::{Addressing, Claims, Wish};
 use super::mac::Mac;
 use super::reader::Line;
-use super::{Config, Loaded, Node, Place, Problem, Service, TimeServer, in_file_order};
+use super::{Config, Loaded, Node, Place, Problem, Service, Stop, TimeServer, in_file_order};
 
 /// A configuration whose addresses may still be missing, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +75,7 @@ pub(super) struct Settings {
     pub ttl: Duration,
     pub idle: Duration,
     pub boot_timeout: Duration,
+    pub stop: Stop,
     pub wait_for_key: String,
 }
 
@@ -222,6 +223,7 @@ impl Settings {
             ttl: self.ttl,
             idle: self.idle,
             boot_timeout: self.boot_timeout,
+            stop: self.stop,
             wait_for_key: self.wait_for_key,
         }
     }

@@ -120,8 +120,22 @@ pub struct Service {
     pub idle: Duration,
     /// How long it may take to get ready.
     pub boot_timeout: Duration,
+    /// How it is ended.
+    pub stop: Stop,
     /// The XenStore key that it writes when it accepts connections, relative to `/local/domain/N`.
     pub wait_for_key: String,
+}
+
+/// How a service is ended when it is not needed any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// Its domain is destroyed.
+    Destroy,
+    /// Its guest is asked to switch itself off.
+    Shutdown {
+        /// After so long it is destroyed all the same.
+        timeout: Duration,
+    },
 }
 
 /// A usable configuration and what was wrong with the rest of the file.

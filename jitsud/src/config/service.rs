@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, address, names};
+use super::{NodeDraft, Stop, address, names};
 use crate::domain::DEFAULT_WEIGHT;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "name",
     "dns",
     "address",
@@ -22,6 +22,8 @@ const KEYS: [&str; 12] = [
     "ttl",
     "idle",
     "boot_timeout",
+    "stop",
+    "stop_timeout",
     "wait_for_key",
 ];
 
@@ -45,6 +47,8 @@ const MAX_TTL: u32 = 86_400;
 /// Longest idle time in seconds, a week.
 const MAX_IDLE: u32 = 604_800;
 const MAX_BOOT_TIMEOUT: u32 = 300;
+const DEFAULT_STOP_TIMEOUT: u32 = 10;
+const MAX_STOP_TIMEOUT: u32 = 300;
 /// Longest relative XenStore path in bytes, `XENSTORE_REL_PATH_MAX` (`xen/include/public/io/xs_wire.h`).
 const MAX_KEY: usize = 2048;
 
@@ -94,6 +98,7 @@ pub fn read(
     let cmdline = cmdline(reader);
     let (ttl, idle) = times(reader);
     let boot_timeout = reader.number("boot_timeout", 1, MAX_BOOT_TIMEOUT, "seconds");
+    let stop = stop(reader);
     let wait_for_key = wait_for_key(reader);
 
     let owner = name.clone().unwrap_or_else(|| format!("the service on line {}", reader.line.0));
@@ -109,6 +114,7 @@ pub fn read(
             ttl,
             idle,
             boot_timeout: seconds(boot_timeout.map_or(DEFAULT_BOOT_TIMEOUT, |timeout| timeout.value)),
+            stop,
             wait_for_key,
         })
     };
@@ -277,6 +283,30 @@ fn times(reader: &mut Reader<'_, '_>) -> (Duration, Duration) {
         reader.problem(idle.line, what, fix);
     }
     (seconds(ttl), seconds(idle.value))
+}
+
+fn stop(reader: &mut Reader<'_, '_>) -> Stop {
+    let timeout = reader.number("stop_timeout", 1, MAX_STOP_TIMEOUT, "seconds");
+    let example = "stop = \"shutdown\"";
+    let how = reader.string("stop", example);
+    match how.map(|how| how.value) {
+        Some("shutdown") => {
+            let timeout = timeout.map_or(DEFAULT_STOP_TIMEOUT, |timeout| timeout.value);
+            return Stop::Shutdown { timeout: seconds(timeout) };
+        }
+        Some("destroy") | None => {
+            if let Some(timeout) = timeout {
+                let fix = format!("write {example}, or remove stop_timeout");
+                reader.problem(timeout.line, "stop_timeout is for guests that are asked to shut down", fix);
+            }
+        }
+        Some(other) => {
+            let line = reader.line_of("stop");
+            let fix = "write \"destroy\", or \"shutdown\" for a guest that can switch itself off";
+            reader.problem(line, format!("stop = {other:?} is not known"), fix);
+        }
+    }
+    Stop::Destroy
 }
 
 fn wait_for_key(reader: &mut Reader<'_, '_>) -> String {

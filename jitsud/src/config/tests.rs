@@ -113,6 +113,7 @@ fn defaults_are_as_documented() {
         ttl: Duration::from_secs(60),
         idle: Duration::from_secs(120),
         boot_timeout: Duration::from_secs(10),
+        stop: Stop::Destroy,
         wait_for_key: "data/ready".to_owned(),
     };
     assert_eq!(loaded.config.services, [www]);

@@ -137,6 +137,12 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
     changes
 }
 
+/// What asks a guest to switch itself off (`docs/misc/xenstore-paths.pandoc`, `~/control/shutdown`). The node stays
+/// the guest's: it empties it when it has read it.
+pub fn power_off(domid: DomId) -> Change {
+    Change::write(format!("{}/control/shutdown", home(domid)), "poweroff")
+}
+
 /// What undoes [`create`]. The back half goes first: on that, netback lets go of the guest's pages.
 pub fn remove(domid: DomId, uuid: [u8; 16]) -> Vec<Change> {
     let backend = format!("{}/backend/vif/{domid}", home(DomId::DOM0));

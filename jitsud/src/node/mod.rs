@@ -295,6 +295,11 @@ impl Core {
         for effect in self.directory.handle(Moment::now(), input) {
             match effect {
                 Effect::Build { incarnation } => self.build(incarnation),
+                Effect::ShutDown { incarnation: _, domid } => {
+                    if let Err(error) = self.toolstack.store.commit(&[nodes::power_off(domid)]) {
+                        tracing::error!(%domid, %error, "a guest cannot be asked to switch itself off");
+                    }
+                }
                 Effect::Destroy { incarnation, domid } => self.destroy(incarnation, domid),
                 Effect::Answer { ticket, outcome } => {
                     if let Some(answer) = self.tickets.remove(&ticket) {

@@ -20,7 +20,7 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             kernel, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, wait_for_key",
+             kernel, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key",
         ),
         // Names.
         ("name = \"www\" =>", "8: name is missing; add name = \"www\""),
@@ -212,6 +212,21 @@ fn a_bad_service_is_left_out_and_explained() {
              give idle at least 60: cached answers would lead to a stopped service",
         ),
         ("boot_timeout = 301", "12: service www: boot_timeout = 301 is out of range; give 1 to 300 seconds"),
+        // How it ends.
+        (
+            "stop = \"suspend\"",
+            "12: service www: stop = \"suspend\" is not known; \
+             write \"destroy\", or \"shutdown\" for a guest that can switch itself off",
+        ),
+        (
+            "stop_timeout = 5",
+            "12: service www: stop_timeout is for guests that are asked to shut down; \
+             write stop = \"shutdown\", or remove stop_timeout",
+        ),
+        (
+            "stop = \"shutdown\"\nstop_timeout = 0",
+            "13: service www: stop_timeout = 0 is out of range; give 1 to 300 seconds",
+        ),
         // Strings with rules.
         (
             "cmdline = [\"a\"]",
@@ -249,6 +264,21 @@ fn a_bad_service_is_left_out_and_explained() {
         assert_eq!(lines(&loaded.problems), [format!("jitsu.toml:{expected}")], "{change}");
         let names: Vec<_> = loaded.config.services.iter().map(|service| &service.name).collect();
         assert_eq!(names, ["other"], "{change}");
+    }
+}
+
+#[test]
+fn how_a_service_ends() {
+    let shutdown = |timeout| Stop::Shutdown { timeout: Duration::from_secs(timeout) };
+    for (text, expected) in [
+        ("", Stop::Destroy),
+        ("stop = \"destroy\"", Stop::Destroy),
+        ("stop = \"shutdown\"", shutdown(10)),
+        ("stop = \"shutdown\"\nstop_timeout = 30", shutdown(30)),
+    ] {
+        let loaded = resolved(&format!("{GOOD}{text}\n"));
+        assert_eq!(lines(&loaded.problems), [""; 0]);
+        assert_eq!(loaded.config.services[0].stop, expected, "{text}");
     }
 }
 
