@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::address::{Addressing, Claims, Wish};
 use super::mac::Mac;
 use super::reader::Line;
-use super::{Config, Loaded, Node, Place, Problem, Service, Stop, TimeServer, in_file_order};
+use super::{Config, Key, Loaded, Node, Place, Problem, ReadyKey, Service, Stop, TimeServer, in_file_order};
 
 /// A configuration whose addresses may still be missing, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,7 +76,8 @@ pub(super) struct Settings {
     pub idle: Duration,
     pub boot_timeout: Duration,
     pub stop: Stop,
-    pub wait_for_key: String,
+    pub wait_for_key: ReadyKey,
+    pub keys: Vec<Key>,
 }
 
 /// A service that wants an address by DHCP.
@@ -225,6 +226,7 @@ impl Settings {
             boot_timeout: self.boot_timeout,
             stop: self.stop,
             wait_for_key: self.wait_for_key,
+            keys: self.keys,
         }
     }
 }

@@ -16,6 +16,7 @@ mod draft;
 mod files;
 mod interfaces;
 mod kernel;
+mod keys;
 mod mac;
 mod names;
 mod node;
@@ -35,6 +36,7 @@ pub use draft::{Draft, Given, NodeDraft, Wanted};
 pub use files::load;
 pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
+pub use keys::{Key, ReadyKey};
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
 pub use problem::{Problem, Unusable};
@@ -122,8 +124,10 @@ pub struct Service {
     pub boot_timeout: Duration,
     /// How it is ended.
     pub stop: Stop,
-    /// The XenStore key that it writes when it accepts connections, relative to `/local/domain/N`.
-    pub wait_for_key: String,
+    /// The XenStore key that it writes when it accepts connections.
+    pub wait_for_key: ReadyKey,
+    /// The XenStore keys that it finds, beside those that every domain has.
+    pub keys: Vec<Key>,
 }
 
 /// How a service is ended when it is not needed any more.

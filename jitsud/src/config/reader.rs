@@ -175,6 +175,24 @@ impl<'p, 'a> Reader<'p, 'a> {
         }
     }
 
+    /// A table of strings, with the names that they have in it; what is no string is reported and left out.
+    pub fn strings_by_name(&mut self, key: &str, example: &str) -> Vec<(&'a str, Field<&'a str>)> {
+        let Some((_, table)) = self.table(key, example) else {
+            return Vec::new();
+        };
+        let mut strings = Vec::new();
+        for (name, value) in table {
+            let (name, line) = (name.get_ref().as_ref(), self.source.line(&name.span()));
+            match value.get_ref() {
+                DeValue::String(text) => strings.push((name, Field { value: text.as_ref(), line })),
+                other => {
+                    self.wrong_type::<()>(&format!("{key}.{name}"), line, other, "a string", example);
+                }
+            }
+        }
+        strings
+    }
+
     /// A list of tables; what is no table in it is reported and left out.
     pub fn tables(&mut self, key: &str, example: &str) -> Vec<(Line, &'a DeTable<'a>)> {
         let Some((line, value)) = self.get(key) else {

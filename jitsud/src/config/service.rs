@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, Stop, address, names};
+use super::{NodeDraft, Stop, address, keys, names};
 use crate::domain::DEFAULT_WEIGHT;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "dns",
     "address",
@@ -25,6 +25,7 @@ const KEYS: [&str; 14] = [
     "stop",
     "stop_timeout",
     "wait_for_key",
+    "keys",
 ];
 
 /// Most memory for one service in MiB. The boards have 1 or 2 GiB in all.
@@ -40,7 +41,6 @@ pub const MAX_CMDLINE: usize = 896;
 const DEFAULT_MEMORY_MIB: u32 = 16;
 const DEFAULT_TTL: u32 = 60;
 const DEFAULT_BOOT_TIMEOUT: u32 = 10;
-const DEFAULT_KEY: &str = "data/ready";
 
 /// Longest TTL in seconds, a day: what is cached longer outlives every sensible idle time.
 const MAX_TTL: u32 = 86_400;
@@ -49,8 +49,6 @@ const MAX_IDLE: u32 = 604_800;
 const MAX_BOOT_TIMEOUT: u32 = 300;
 const DEFAULT_STOP_TIMEOUT: u32 = 10;
 const MAX_STOP_TIMEOUT: u32 = 300;
-/// Longest relative XenStore path in bytes, `XENSTORE_REL_PATH_MAX` (`xen/include/public/io/xs_wire.h`).
-const MAX_KEY: usize = 2048;
 
 /// Where a zImage is put, counted from the beginning of memory; what is below holds page tables.
 const IMAGE_OFFSET: u64 = 0x8000;
@@ -99,7 +97,8 @@ pub fn read(
     let (ttl, idle) = times(reader);
     let boot_timeout = reader.number("boot_timeout", 1, MAX_BOOT_TIMEOUT, "seconds");
     let stop = stop(reader);
-    let wait_for_key = wait_for_key(reader);
+    let wait_for_key = keys::wait_for_key(reader);
+    let keys = keys::keys(reader, &wait_for_key);
 
     let owner = name.clone().unwrap_or_else(|| format!("the service on line {}", reader.line.0));
     let settings = || {
@@ -116,6 +115,7 @@ pub fn read(
             boot_timeout: seconds(boot_timeout.map_or(DEFAULT_BOOT_TIMEOUT, |timeout| timeout.value)),
             stop,
             wait_for_key,
+            keys,
         })
     };
     ServiceDraft {
@@ -307,27 +307,6 @@ fn stop(reader: &mut Reader<'_, '_>) -> Stop {
         }
     }
     Stop::Destroy
-}
-
-fn wait_for_key(reader: &mut Reader<'_, '_>) -> String {
-    let Some(Field { value, line }) = reader.string("wait_for_key", "wait_for_key = \"data/ready\"") else {
-        return DEFAULT_KEY.to_owned();
-    };
-    // The characters that a XenStore path may have (`docs/misc/xenstore.txt` of Xen).
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-/_@".contains(c);
-    let fault = if value.starts_with('/') {
-        "is not relative to the domain's directory"
-    } else if value.len() > MAX_KEY || value.split('/').any(str::is_empty) || !value.chars().all(allowed) {
-        "is not a XenStore path"
-    } else {
-        return value.to_owned();
-    };
-    reader.problem(
-        line,
-        format!("wait_for_key {value:?} {fault}"),
-        format!("write for example {DEFAULT_KEY:?}"),
-    );
-    DEFAULT_KEY.to_owned()
 }
 
 fn seconds(number: u32) -> Duration {

@@ -114,7 +114,8 @@ fn defaults_are_as_documented() {
         idle: Duration::from_secs(120),
         boot_timeout: Duration::from_secs(10),
         stop: Stop::Destroy,
-        wait_for_key: "data/ready".to_owned(),
+        wait_for_key: ReadyKey { path: "data/ready".to_owned(), value: None },
+        keys: Vec::new(),
     };
     assert_eq!(loaded.config.services, [www]);
 }
@@ -151,7 +152,7 @@ fn every_key_is_used() {
     assert_eq!(service.dns, ["one.jitsu.test", "jitsu.test", "x.y.jitsu.test"]);
     assert_eq!(service.kernel, Path::new("/srv/other"));
     assert_eq!((service.memory_mib, service.vcpus), (4, 2));
-    assert_eq!((service.cmdline.as_str(), service.wait_for_key.as_str()), ("token=abc", "data/up"));
+    assert_eq!((service.cmdline.as_str(), service.wait_for_key.path.as_str()), ("token=abc", "data/up"));
     let times = (service.ttl.as_secs(), service.idle.as_secs(), service.boot_timeout.as_secs());
     assert_eq!(times, (5, 5, 3));
 }

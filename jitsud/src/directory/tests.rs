@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::{Mac, Node, Service, Stop};
+use crate::config::{Mac, Node, ReadyKey, Service, Stop};
 
 pub const TTL: Duration = Duration::from_secs(60);
 pub const IDLE: Duration = Duration::from_secs(120);
@@ -27,7 +27,8 @@ pub fn config(services: usize) -> Config {
         idle: IDLE,
         boot_timeout: BOOT_TIMEOUT,
         stop: Stop::Destroy,
-        wait_for_key: "data/ready".to_owned(),
+        wait_for_key: ReadyKey::default(),
+        keys: Vec::new(),
     };
     let node = Node {
         name: "node".to_owned(),

@@ -12,6 +12,8 @@ pub use builder::{BuildError, Domain, build, take_over};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crate::config::Key;
+
 /// The weight that Xen gives to every new domain, and dom0 has (`CSCHED2_DEFAULT_WEIGHT`, `xen/common/sched/credit2.c`).
 pub const DEFAULT_WEIGHT: u16 = 256;
 
@@ -32,6 +34,8 @@ pub struct Spec {
     pub weight: u16,
     /// The kernel's command line.
     pub bootargs: String,
+    /// More XenStore nodes below its directory, which it may read.
+    pub keys: Vec<Key>,
     /// Its network interface.
     pub vif: Vif,
     /// What the next daemon is to know of it, if it still runs then.

@@ -94,6 +94,9 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
     write(format!("{home}/control/feature-poweroff"), "", &own);
     write(format!("{home}/control/feature-reboot"), "", &own);
     write(format!("{home}/data"), "", &own);
+    for key in &spec.keys {
+        write(format!("{home}/{}", key.path), &key.value, &read_only);
+    }
     write(format!("{home}/device"), "", &read_only);
     write(format!("{home}/device/vif"), "", &read_only);
 
@@ -155,6 +158,7 @@ pub fn remove(domid: DomId, uuid: [u8; 16]) -> Vec<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Key;
     use crate::domain::Vif;
     use xenstore::{Limits, Store};
 
@@ -169,6 +173,7 @@ mod tests {
             vcpus: 2,
             weight: 256,
             bootargs: String::new(),
+            keys: vec![Key { path: "data/a/b".into(), value: "c".into() }],
             vif: Vif { mac: [0, 0x16, 0x3e, 0, 2, 20], address: [10, 0, 2, 20].into(), bridge: "br0".into() },
             record: String::new(),
         }
@@ -199,9 +204,17 @@ mod tests {
         for path in ["data", "device/vif/0", "device/vif/0/state", "control/shutdown"] {
             assert!(writes(&format!("/local/domain/7/{path}")), "{path}");
         }
-        for path in
-            ["", "/name", "/device", "/device/vif", "/control", "/memory/target", "/cpu/1/availability"]
-        {
+        assert_eq!(store.read("/local/domain/7/data/a/b"), Some(&b"c"[..]));
+        for path in [
+            "",
+            "/name",
+            "/data/a/b",
+            "/device",
+            "/device/vif",
+            "/control",
+            "/memory/target",
+            "/cpu/1/availability",
+        ] {
             assert!(!writes(&format!("/local/domain/7{path}")), "{path}");
         }
         assert!(!writes("/local/domain/0/backend/vif/7/0/state"));

@@ -47,7 +47,7 @@ impl Life {
         self.domid = Some(domid);
         let reports = reports.clone();
         self.tasks.spawn(async move {
-            ready.exists().await;
+            ready.comes_true().await;
             let _ = reports.send(Report::Ready(incarnation, Moment::now()));
         });
     }

@@ -25,7 +25,7 @@ use xenstore::Change;
 
 use crate::card::Card;
 use crate::clock::Clock;
-use crate::config::Loaded;
+use crate::config::{Loaded, ReadyKey};
 use crate::directory::{
     Death, Directory, Effect, Incarnation, Input, Moment, Stage, State, Statistics, Ticket,
 };
@@ -274,8 +274,8 @@ impl Core {
     /// Has the life of a domain that exists reported when its readiness key is written.
     fn await_readiness(&mut self, incarnation: Incarnation, domid: DomId) {
         let Some(life) = self.lives.get_mut(&incarnation) else { return };
-        let key = format!("{}/{}", nodes::home(domid), self.specs[incarnation.service.0].ready_key);
-        match self.toolstack.store.watch(key) {
+        let ReadyKey { path, value } = self.specs[incarnation.service.0].ready_key.clone();
+        match self.toolstack.store.watch(format!("{}/{path}", nodes::home(domid)), value) {
             Ok(ready) => life.created(domid, incarnation, ready, &self.reports.0),
             Err(error) => tracing::error!(%domid, %error, "the readiness key cannot be watched"),
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{self, Loaded, Node, Service};
+use crate::config::{self, Loaded, Node, ReadyKey, Service};
 use crate::domain::{Spec, Vif};
 use crate::text::chain;
 
@@ -12,7 +12,7 @@ use crate::text::chain;
 #[derive(Debug)]
 pub struct Template {
     pub spec: Spec,
-    pub ready_key: String,
+    pub ready_key: ReadyKey,
 }
 
 /// The services' templates, in their order. A kernel that several services run is kept once; a service whose kernel
@@ -55,6 +55,7 @@ fn template(node: &Node, service: &Service, kernel: Arc<[u8]>) -> Template {
             weight: service.weight,
             bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
             record: String::new(),
+            keys: service.keys.clone(),
             vif: Vif { mac: service.mac.0, address: service.address, bridge: node.bridge.clone() },
         },
         ready_key: service.wait_for_key.clone(),

@@ -10,6 +10,9 @@ fn a_bad_service_is_left_out_and_explained() {
          use 1 to 63 of a-z, 0-9 and hyphens inside"
     );
     let long_cmdline = format!("cmdline = \"{}\"", "x".repeat(MAX_CMDLINE + 1));
+    let long_value = format!("keys.a = \"{}\"", "x".repeat(2049));
+    let many_keys = format!("keys = {{ {} }}", vec!["k = \"\""; 65].join(", "));
+    let many_keys = (0..65).fold(many_keys, |text, number| text.replacen("k =", &format!("k{number} ="), 1));
     // What is added to the service's table, and the one thing said about it. Keys that `GOOD` has are
     // written as "old => new".
     let table: &[(&str, &str)] = &[
@@ -20,7 +23,8 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             kernel, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key",
+             kernel, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key, \
+             keys",
         ),
         // Names.
         ("name = \"www\" =>", "8: name is missing; add name = \"www\""),
@@ -252,6 +256,52 @@ fn a_bad_service_is_left_out_and_explained() {
             "wait_for_key = \"\"",
             "12: service www: wait_for_key \"\" is not a XenStore path; write for example \"data/ready\"",
         ),
+        (
+            "wait_for_key = \"=4\"",
+            "12: service www: wait_for_key \"=4\" is not a XenStore path; write for example \"data/ready\"",
+        ),
+        // Keys.
+        (
+            "keys = [\"a\"]",
+            "12: service www: keys is a list, not a table; write keys = { \"data/greeting\" = \"hello\" }",
+        ),
+        (
+            "keys.n = 4",
+            "12: service www: keys.n is a whole number, not a string; \
+             write keys = { \"data/greeting\" = \"hello\" }",
+        ),
+        (
+            "keys = { a = \"1\", \"/local/domain/0/name\" = \"me\" }",
+            "12: service www: key \"/local/domain/0/name\" is not relative to the domain's directory; \
+             write for example \"data/greeting\"",
+        ),
+        (
+            "keys.\"data/../../0/name\" = \"me\"",
+            "12: service www: key \"data/../../0/name\" is not a XenStore path; \
+             write for example \"data/greeting\"",
+        ),
+        (
+            "\n[service.keys]\na = \"1\"\n\"device/vif/0/mac\" = \"2\"",
+            "15: service www: key \"device/vif/0/mac\" is one that every domain has; \
+             write for example \"data/greeting\"",
+        ),
+        (
+            "keys.data = \"1\"",
+            "12: service www: key \"data\" is one that every domain has; write for example \"data/greeting\"",
+        ),
+        (
+            "keys.\"data/ready\" = \"1\"",
+            "12: service www: key \"data/ready\" is the one that the guest is to write when it is ready; \
+             take another one, or another wait_for_key",
+        ),
+        (
+            &long_value,
+            "12: service www: the value of key \"a\" has 2049 bytes, more than 2048; put it into several keys",
+        ),
+        (
+            &many_keys,
+            "12: service www: keys has 65 keys, more than 64; put them together into fewer, longer values",
+        ),
     ];
     const OTHER: &str = "[[service]]\nname = \"other\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n";
     for (change, expected) in table {
@@ -280,6 +330,19 @@ fn how_a_service_ends() {
         assert_eq!(lines(&loaded.problems), [""; 0]);
         assert_eq!(loaded.config.services[0].stop, expected, "{text}");
     }
+}
+
+#[test]
+fn keys_that_a_guest_finds_and_the_one_that_it_writes() {
+    let text = "wait_for_key = \"device/vif/0/state=4\"\nkeys = { \"data/b\" = \"2\", a = \"\" }\n";
+    let loaded = resolved(&format!("{GOOD}{text}"));
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let www = &loaded.config.services[0];
+    let key = |path: &str, value: &str| Key { path: path.to_owned(), value: value.to_owned() };
+    assert_eq!(www.keys, [key("a", ""), key("data/b", "2")]);
+    let ready = ReadyKey { path: "device/vif/0/state".to_owned(), value: Some("4".to_owned()) };
+    assert_eq!(www.wait_for_key, ready);
+    assert_eq!(ready.to_string(), "device/vif/0/state=4");
 }
 
 #[test]
