@@ -108,6 +108,8 @@ pub struct Service {
     pub mac: Mac,
     /// The kernel's full path; it was a zImage when the file was read.
     pub kernel: PathBuf,
+    /// The full path of the kernel's ramdisk, if it has one.
+    pub ramdisk: Option<PathBuf>,
     /// Memory in MiB.
     pub memory_mib: u32,
     /// Virtual CPUs, 1..=[`MAX_VCPUS`].

@@ -1,7 +1,7 @@
 //! A `[[service]]` table: each key on its own, then against the node and the services before it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::draft::{ServiceDraft, Settings};
@@ -10,11 +10,12 @@ use super::reader::{Field, Line, Reader};
 use super::{NodeDraft, Stop, address, keys, names};
 use crate::domain::DEFAULT_WEIGHT;
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "name",
     "dns",
     "address",
     "kernel",
+    "ramdisk",
     "memory",
     "vcpus",
     "weight",
@@ -60,8 +61,8 @@ const MIB: u64 = 1 << 20;
 pub struct Claims {
     names: HashMap<String, String>,
     dns: HashMap<String, String>,
-    /// The kernel files that will be kept in memory, and their lengths in bytes.
-    kernels: HashMap<PathBuf, u64>,
+    /// The files that will be kept in memory, and their lengths in bytes.
+    files: HashMap<PathBuf, u64>,
 }
 
 impl Claims {
@@ -69,7 +70,7 @@ impl Claims {
     pub fn of(node: &NodeDraft) -> Self {
         let fqdn = format!("{}.{}", node.name, node.domain);
         let dns = HashMap::from([(fqdn, "the node".to_owned())]);
-        Claims { names: HashMap::new(), dns, kernels: HashMap::new() }
+        Claims { names: HashMap::new(), dns, files: HashMap::new() }
     }
 }
 
@@ -87,9 +88,10 @@ pub fn read(
     let dns = dns(reader, name.as_deref(), node, claims);
     let address = address::of_service(reader, node.addressing.as_ref());
     let image = image(reader, node, claims, kernels);
+    let ramdisk = ramdisk(reader, node, claims, kernels);
     let memory = reader.number("memory", 1, MAX_MEMORY_MIB, "MiB");
     if let Some((_, size)) = &image {
-        enough_memory(reader, memory, *size);
+        enough_memory(reader, memory, *size, ramdisk.as_ref().map(|(_, size)| *size));
     }
     let vcpus = reader.number("vcpus", 1, MAX_VCPUS, "CPUs");
     let weight = reader.number("weight", 1, u16::MAX.into(), "(256 is a domain's usual share)");
@@ -106,6 +108,7 @@ pub fn read(
             name: name?,
             dns: dns?,
             kernel: image?.0,
+            ramdisk: ramdisk.map(|(path, _)| path),
             memory_mib: memory.map_or(DEFAULT_MEMORY_MIB, |memory| memory.value),
             vcpus: vcpus.map_or(1, |vcpus| vcpus.value),
             weight: weight.and_then(|weight| weight.value.try_into().ok()).unwrap_or(DEFAULT_WEIGHT),
@@ -212,7 +215,7 @@ fn image(
         reader.problem(line, "kernel is empty", "name an ARM zImage");
         return None;
     }
-    let (path, head) = match kernels.find(value, &node.kernels) {
+    let (path, head) = match kernels.find("kernel", value, &node.kernels) {
         Ok(found) => found,
         Err(fault) => {
             reader.problem(line, fault, "put the zImage there or correct the path");
@@ -226,32 +229,72 @@ fn image(
             return None;
         }
     };
-    // Whole files are kept in dom0's memory, one that several services run once.
-    let others: u64 =
-        claims.kernels.iter().filter(|(other, _)| **other != path).map(|(_, length)| length).sum();
-    if others.saturating_add(head.length) > MAX_KERNELS {
-        let (length, most) = (head.length.div_ceil(MIB), MAX_KERNELS / MIB);
-        let what = match others {
-            0 => format!("kernel {} has {length} MiB, more than {most}", path.display()),
-            others => format!(
-                "kernel {} has {length} MiB, too many beside the {} MiB of the kernels before it",
-                path.display(),
-                others.div_ceil(MIB)
-            ),
-        };
-        reader.problem(line, what, format!("make it smaller: all kernels together may have {most} MiB"));
-        return None;
-    }
-    claims.kernels.insert(path.clone(), head.length);
+    keep_in_memory(reader, claims, "kernel", line, &path, head.length)?;
     Some((path, size.max(head.length)))
 }
 
-fn enough_memory(reader: &mut Reader<'_, '_>, memory: Option<Field<u32>>, image: u64) {
-    let needed = (IMAGE_OFFSET + image).div_ceil(MIB) + BESIDE_IMAGE_MIB;
+/// The ramdisk's path and its size in bytes; `None` also when there is none.
+fn ramdisk(
+    reader: &mut Reader<'_, '_>,
+    node: &NodeDraft,
+    claims: &mut Claims,
+    kernels: &Kernels<'_>,
+) -> Option<(PathBuf, u64)> {
+    let Field { value, line } = reader.string("ramdisk", "ramdisk = \"initrd\"")?;
+    let found = match value {
+        "" => Err("ramdisk is empty".to_owned()),
+        _ => kernels.find("ramdisk", value, &node.kernels),
+    };
+    let (fault, fix) = match found {
+        Ok((path, head)) if head.length > 0 => {
+            keep_in_memory(reader, claims, "ramdisk", line, &path, head.length)?;
+            return Some((path, head.length));
+        }
+        Ok((path, _)) => (format!("ramdisk {} is an empty file", path.display()), "copy the file again"),
+        Err(fault) => (fault, "put the file there, correct the path, or remove the key"),
+    };
+    reader.problem(line, fault, fix);
+    None
+}
+
+/// Notes a file of `length` bytes that will be kept in dom0's memory, once for all services that use it; `None`,
+/// with a problem, when that is too much.
+fn keep_in_memory(
+    reader: &mut Reader<'_, '_>,
+    claims: &mut Claims,
+    what: &str,
+    line: Line,
+    path: &Path,
+    length: u64,
+) -> Option<()> {
+    let others: u64 = claims.files.iter().filter(|(other, _)| *other != path).map(|(_, length)| length).sum();
+    if others.saturating_add(length) <= MAX_KERNELS {
+        claims.files.insert(path.to_owned(), length);
+        return Some(());
+    }
+    let (length, most) = (length.div_ceil(MIB), MAX_KERNELS / MIB);
+    let fault = match others {
+        0 => format!("{what} {} has {length} MiB, more than {most}", path.display()),
+        others => format!(
+            "{what} {} has {length} MiB, too many beside the {} MiB of those before it",
+            path.display(),
+            others.div_ceil(MIB)
+        ),
+    };
+    let fix = format!("make it smaller: all kernels and ramdisks together may have {most} MiB");
+    reader.problem(line, fault, fix);
+    None
+}
+
+fn enough_memory(reader: &mut Reader<'_, '_>, memory: Option<Field<u32>>, image: u64, ramdisk: Option<u64>) {
+    let needed = (IMAGE_OFFSET + image + ramdisk.unwrap_or(0)).div_ceil(MIB) + BESIDE_IMAGE_MIB;
     let (given, line) = memory.map_or((DEFAULT_MEMORY_MIB, reader.line), |field| (field.value, field.line));
     let already_reported = memory.is_none() && reader.has("memory");
     if !already_reported && u64::from(given) < needed {
-        let what = format!("memory = {given} MiB is too little for a kernel of {} KiB", image.div_ceil(1024));
+        let ramdisk =
+            ramdisk.map_or(String::new(), |size| format!(" and a ramdisk of {} KiB", size.div_ceil(1024)));
+        let image = image.div_ceil(1024);
+        let what = format!("memory = {given} MiB is too little for a kernel of {image} KiB{ramdisk}");
         reader.problem(line, what, format!("give at least memory = {needed}"));
     }
 }

@@ -106,6 +106,7 @@ fn defaults_are_as_documented() {
         address: Ipv4Addr::new(10, 0, 2, 20),
         mac: Mac([0x00, 0x16, 0x3e, 0, 2, 20]),
         kernel: PathBuf::from("/usr/lib/jitsu/kernels/www"),
+        ramdisk: None,
         memory_mib: 16,
         vcpus: 1,
         weight: 256,

@@ -19,6 +19,7 @@ pub fn config(services: usize) -> Config {
         address: address(index),
         mac: Mac::of_address(address(index)),
         kernel: PathBuf::from("/kernel"),
+        ramdisk: None,
         memory_mib: 4,
         vcpus: 1,
         weight: 256,

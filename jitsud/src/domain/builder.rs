@@ -5,9 +5,7 @@
 //!
 //! ```text
 //! 0x3900_0000  console ring │ XenStore ring       mapped here for as long as the domain lives
-//! 0x4000_0000  RAM …
-//! 0x4000_8000  zImage                             mapped while it is copied
-//! …            device tree, at the end of RAM     mapped while it is copied
+//! 0x4000_0000  RAM …                              mapped where and while it is filled, see `layout`
 //! ```
 
 use std::sync::Arc;
@@ -24,7 +22,7 @@ use xen_sys::{DomId, EvtchnPort, Gfn, PAGE_SHIFT, PAGE_SIZE};
 use xenstore::Change;
 
 use super::devicetree::{self, Guest};
-use super::{DEFAULT_WEIGHT, Spec, nodes};
+use super::{DEFAULT_WEIGHT, Spec, layout, nodes};
 use crate::store::SharedStore;
 use crate::xen::{self, EventChannels, Hypervisor, Port, SharedPages};
 
@@ -60,14 +58,20 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
-    /// Kernel and device tree do not fit.
-    #[error("the kernel ({kernel} KiB) does not fit into {memory} MiB of memory: give the service more")]
+    /// Kernel, ramdisk and device tree do not fit.
+    #[error(
+        "the kernel, unpacked and with what goes with it, needs {needed} MiB of memory, not {memory}: \
+             give the service more"
+    )]
     TooLarge {
-        /// Size of the image, KiB.
-        kernel: usize,
+        /// What would do, MiB.
+        needed: u64,
         /// The domain's memory, MiB.
         memory: u32,
     },
+    /// The device tree has this many bytes, more than there is room for.
+    #[error("the device tree has {0} bytes, too many: shorten the command line")]
+    DeviceTreeTooLarge(usize),
     /// The device tree could not be written.
     #[error("device tree: {0}")]
     DeviceTree(vm_fdt::Error),
@@ -150,14 +154,21 @@ pub fn build(
     hypervisor.set_max_memory(domid, (memory >> 10) + 2 * (PAGE_SIZE as u64 >> 10))?;
     populate(hypervisor, domid, ram)?;
 
+    let ramdisk = layout::place(memory, &spec.kernel, spec.ramdisk.as_ref().map(|ramdisk| ramdisk.len()))
+        .map_err(|layout::TooLarge { needed }| BuildError::TooLarge {
+            needed: needed.div_ceil(1 << 20),
+            memory: spec.memory_mib,
+        })?;
+    let ramdisk_at = ramdisk.as_ref().map(|ramdisk| ramdisk.start);
     let tree = devicetree::flattened(&Guest {
         memory,
         vcpus: spec.vcpus,
         bootargs: &spec.bootargs,
+        ramdisk,
         clock_frequency: created.clock_frequency,
     })
     .map_err(BuildError::DeviceTree)?;
-    let tree_at = load(hypervisor, domid, spec, &tree)?;
+    let tree_at = load(hypervisor, domid, spec, ramdisk_at, &tree)?;
 
     rings(hypervisor, events, &mut domain)?;
     hypervisor.set_vcpu_context(
@@ -240,26 +251,35 @@ fn populate(hypervisor: &Hypervisor, domid: DomId, ram: u64) -> Result<(), xen::
     if rest.is_empty() { Ok(()) } else { hypervisor.populate(domid, &rest, 0) }
 }
 
-/// Copies kernel and device tree into the domain; returns the tree's address.
-fn load(hypervisor: &Hypervisor, domid: DomId, spec: &Spec, tree: &[u8]) -> Result<u64, BuildError> {
-    let image = &spec.kernel;
-    let ram = u64::from(spec.memory_mib) << 20;
-    let image_pages = image.len().div_ceil(PAGE_SIZE);
-    let tree_pages = tree.len().div_ceil(PAGE_SIZE);
-    let first_image = (GUEST_RAM0_BASE + ZIMAGE_OFFSET) >> PAGE_SHIFT;
-    let end = (GUEST_RAM0_BASE + ram) >> PAGE_SHIFT;
-    let first_tree = end - tree_pages as u64;
-    if first_image + image_pages as u64 > first_tree {
-        return Err(BuildError::TooLarge { kernel: image.len() >> 10, memory: spec.memory_mib });
+/// Copies kernel, ramdisk (which goes to `ramdisk_at`) and device tree into the domain; returns the tree's address.
+fn load(
+    hypervisor: &Hypervisor,
+    domid: DomId,
+    spec: &Spec,
+    ramdisk_at: Option<u64>,
+    tree: &[u8],
+) -> Result<u64, BuildError> {
+    let tree_pages = tree.len().div_ceil(PAGE_SIZE) as u64;
+    if tree_pages > layout::TREE_PAGES {
+        return Err(BuildError::DeviceTreeTooLarge(tree.len()));
     }
-    let range = |first: u64, pages: usize| (first..first + pages as u64).map(Gfn);
-    let frames: Vec<Gfn> = range(first_image, image_pages).chain(range(first_tree, tree_pages)).collect();
-    let pages = hypervisor.map(domid, &frames)?;
-    pages.write(0, image);
-    pages.write(image_pages * PAGE_SIZE, tree);
-    drop(pages);
-    hypervisor.flush_cache(domid, Gfn(first_image), image_pages as u64)?;
-    hypervisor.flush_cache(domid, Gfn(first_tree), tree_pages as u64)?;
+    let end = (GUEST_RAM0_BASE + (u64::from(spec.memory_mib) << 20)) >> PAGE_SHIFT;
+    let first_tree = end - tree_pages;
+    let ramdisk = spec.ramdisk.as_deref().zip(ramdisk_at).map(|(ramdisk, at)| (at >> PAGE_SHIFT, ramdisk));
+    let kernel = ((GUEST_RAM0_BASE + ZIMAGE_OFFSET) >> PAGE_SHIFT, &*spec.kernel);
+    let pieces = [Some(kernel), ramdisk, Some((first_tree, tree))].into_iter().flatten();
+    let pages = |content: &[u8]| content.len().div_ceil(PAGE_SIZE);
+    let frames = pieces.clone().flat_map(|(first, content)| first..first + pages(content) as u64);
+    let mapped = hypervisor.map(domid, &frames.map(Gfn).collect::<Vec<_>>())?;
+    let mut page = 0;
+    for (_, content) in pieces.clone() {
+        mapped.write(page * PAGE_SIZE, content);
+        page += pages(content);
+    }
+    drop(mapped);
+    for (first, content) in pieces {
+        hypervisor.flush_cache(domid, Gfn(first), pages(content) as u64)?;
+    }
     Ok(first_tree << PAGE_SHIFT)
 }
 

@@ -1,10 +1,11 @@
 //! Making and unmaking domains.
 //!
-//! [`devicetree`] and [`nodes`] are pure: what a guest finds in memory and in XenStore. [`builder`] makes
+//! [`layout`], [`devicetree`] and [`nodes`] are pure: what a guest finds in memory and in XenStore. [`builder`] makes
 //! the hypercalls.
 
 pub mod builder;
 pub mod devicetree;
+pub mod layout;
 pub mod nodes;
 
 pub use builder::{BuildError, Domain, build, take_over};
@@ -26,6 +27,8 @@ pub struct Spec {
     pub uuid: [u8; 16],
     /// What it runs: a zImage, in memory from the start of the daemon, so that a summon reads no file.
     pub kernel: Arc<[u8]>,
+    /// What the kernel finds as its ramdisk (Linux: initrd, initramfs), in memory like it.
+    pub ramdisk: Option<Arc<[u8]>>,
     /// MiB of RAM, from 1 to 3072.
     pub memory_mib: u32,
     /// vCPUs, at least 1.
@@ -40,6 +43,13 @@ pub struct Spec {
     pub vif: Vif,
     /// What the next daemon is to know of it, if it still runs then.
     pub record: String,
+}
+
+impl Spec {
+    /// Bytes that are copied into the domain, but for the device tree.
+    pub fn loaded_bytes(&self) -> usize {
+        self.kernel.len() + self.ramdisk.as_ref().map_or(0, |ramdisk| ramdisk.len())
+    }
 }
 
 /// A virtual network interface.

@@ -169,6 +169,7 @@ mod tests {
             name: "www".into(),
             uuid: [0xab; 16],
             kernel: [].into(),
+            ramdisk: None,
             memory_mib: 4,
             vcpus: 2,
             weight: 256,

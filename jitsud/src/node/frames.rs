@@ -25,13 +25,13 @@ const LARGEST_SHARE: u64 = 4;
 
 const KIB_PER_FRAME: u64 = PAGE_SIZE as u64 / 1024;
 
-/// Has dom0 give up as many frames as the services' domains need when all of them run. `largest_kernel`
-/// (bytes) is mapped while it is copied. The kernel does it in the background. The file `first_seen` keeps the
+/// Has dom0 give up as many frames as the services' domains need when all of them run. `largest_load`
+/// (bytes), the files of one guest, is mapped while it is copied. The kernel does it in the background. The file `first_seen` keeps the
 /// number of dom0's frames for later daemons.
 ///
 /// # Errors
 /// When this Linux has no balloon. The node works without a store, if slower.
-pub fn set_aside(services: &[Service], largest_kernel: usize, first_seen: &Path) -> io::Result<()> {
+pub fn set_aside(services: &[Service], largest_load: usize, first_seen: &Path) -> io::Result<()> {
     let balloon = Path::new(BALLOON);
     let info = |name: &str| read_number(&balloon.join("info").join(name));
     let all = match read_number(first_seen) {
@@ -43,7 +43,7 @@ pub fn set_aside(services: &[Service], largest_kernel: usize, first_seen: &Path)
             all
         }
     };
-    let wanted = services.len() as u64 * FRAMES_PER_DOMAIN + largest_kernel.div_ceil(PAGE_SIZE) as u64;
+    let wanted = services.len() as u64 * FRAMES_PER_DOMAIN + largest_load.div_ceil(PAGE_SIZE) as u64;
     let target = all - wanted.min(all / LARGEST_SHARE);
     fs::write(balloon.join("target_kb"), (target * KIB_PER_FRAME).to_string())
 }

@@ -101,9 +101,9 @@ impl Core {
         clock: Clock,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let specs = template::all(&mut loaded);
-        let largest_kernel = specs.iter().map(|template| template.spec.kernel.len()).max().unwrap_or(0);
+        let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let first_seen = Path::new(RUN).join("dom0-frames");
-        if let Err(error) = frames::set_aside(&loaded.config.services, largest_kernel, &first_seen) {
+        if let Err(error) = frames::set_aside(&loaded.config.services, largest_load, &first_seen) {
             tracing::warn!(%error, "dom0 sets no frames aside: mapping guests' pages will take longer");
         }
         if !toolstack.hypervisor.has_weights() {

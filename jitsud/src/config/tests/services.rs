@@ -23,7 +23,7 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             kernel, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key, \
+             kernel, ramdisk, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key, \
              keys",
         ),
         // Names.
@@ -181,7 +181,31 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "kernel = \"www\" => kernel = \"padded\"",
             "11: service www: kernel /usr/lib/jitsu/kernels/padded has 65 MiB, more than 64; \
-             make it smaller: all kernels together may have 64 MiB",
+             make it smaller: all kernels and ramdisks together may have 64 MiB",
+        ),
+        // Ramdisks.
+        (
+            "ramdisk = \"nope\"",
+            "12: service www: ramdisk /usr/lib/jitsu/kernels/nope cannot be read: no such file; \
+             put the file there, correct the path, or remove the key",
+        ),
+        (
+            "ramdisk = \"\"",
+            "12: service www: ramdisk is empty; put the file there, correct the path, or remove the key",
+        ),
+        (
+            "ramdisk = \"empty\"",
+            "12: service www: ramdisk /usr/lib/jitsu/kernels/empty is an empty file; copy the file again",
+        ),
+        (
+            "ramdisk = \"padded\"",
+            "12: service www: ramdisk /usr/lib/jitsu/kernels/padded has 65 MiB, too many beside the 1 MiB of those \
+             before it; make it smaller: all kernels and ramdisks together may have 64 MiB",
+        ),
+        (
+            "ramdisk = \"linux\"\nmemory = 20",
+            "13: service www: memory = 20 MiB is too little for a kernel of 300 KiB and a ramdisk of 20480 KiB; \
+             give at least memory = 23",
         ),
         // Numbers.
         (
@@ -379,7 +403,7 @@ fn what_two_services_claim_belongs_to_the_first() {
 }
 
 #[test]
-fn the_kernels_of_all_services_fit_into_memory_together() {
+fn the_kernels_and_ramdisks_of_all_services_fit_into_memory_together() {
     let service = |name: &str, address: u8, kernel: &str| {
         format!(
             "[[service]]\nname = \"{name}\"\naddress = \"10.0.2.{address}\"\nkernel = \"{kernel}\"\n\
@@ -388,7 +412,7 @@ fn the_kernels_of_all_services_fit_into_memory_together() {
     };
     let fits = [
         with("kernel = \"www\"", "kernel = \"linux\"\nmemory = 64"),
-        service("second", 21, "40-mib"),
+        service("second", 21, "www\"\nramdisk = \"40-mib"),
         // Kept once, so counted once.
         service("third", 22, "linux"),
     ];
@@ -396,9 +420,9 @@ fn the_kernels_of_all_services_fit_into_memory_together() {
     assert_eq!(lines(&loaded.problems), [""; 0]);
     let one_more = service("fourth", 23, "other-linux") + &service("fifth", 24, "www");
     let loaded = resolved(&(fits.concat() + &one_more));
-    let expected = "jitsu.toml:26: service fourth: kernel /usr/lib/jitsu/kernels/other-linux has 20 MiB, too many \
-                    beside the 60 MiB of the kernels before it; make it smaller: all kernels together may have \
-                    64 MiB";
+    let expected = "jitsu.toml:27: service fourth: kernel /usr/lib/jitsu/kernels/other-linux has 20 MiB, too many \
+                    beside the 61 MiB of those before it; make it smaller: all kernels and ramdisks together \
+                    may have 64 MiB";
     assert_eq!(lines(&loaded.problems), [expected]);
     let names: Vec<_> = loaded.config.services.iter().map(|service| service.name.as_str()).collect();
     assert_eq!(names, ["www", "second", "third", "fifth"]);
