@@ -79,7 +79,7 @@ impl Drop for Server {
 
 async fn network(uplink: Option<&str>) -> Network {
     let interfaces = timeout(LONG, Interfaces::find()).await.unwrap().unwrap();
-    Network::set_up(interfaces, "br0", uplink).await.unwrap()
+    Network::set_up(interfaces, "br0", uplink, &[]).await.unwrap()
 }
 
 fn sh(script: &str) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::address::{Addressing, Claims, Wish};
 use super::mac::Mac;
 use super::reader::Line;
+use super::vif::{self, VifDraft};
 use super::{Config, Key, Loaded, Node, Place, Problem, ReadyKey, Service, Stop, TimeServer, in_file_order};
 
 /// A configuration whose addresses may still be missing, in the order of the file.
@@ -79,6 +80,7 @@ pub(super) struct Settings {
     pub stop: Stop,
     pub wait_for_key: ReadyKey,
     pub keys: Vec<Key>,
+    pub vifs: Vec<VifDraft>,
 }
 
 /// A service that wants an address by DHCP.
@@ -112,7 +114,9 @@ impl Draft {
             Some((Wish::Static(address), _)) => Some(Mac::of_address(address)),
             _ => None,
         };
-        let mut taken: Vec<Mac> = self.services.iter().filter_map(fixed).collect();
+        let vifs = self.services.iter().filter_map(|service| service.settings.as_ref());
+        let written = vifs.flat_map(|settings| &settings.vifs).filter_map(|vif| vif.mac);
+        let mut taken: Vec<Mac> = self.services.iter().filter_map(fixed).chain(written).collect();
         let mut wanted = Vec::new();
         for service in &self.services {
             let (Some((Wish::Dhcp, _)), Some(settings)) = (service.address, &service.settings) else {
@@ -151,9 +155,10 @@ impl Draft {
         }
 
         let mut complete = Vec::new();
-        let mut places = Vec::new();
+        let (mut places, mut vifs) = (Vec::new(), Vec::new());
         for (service, refused) in services.into_iter().zip(refused) {
-            let (Some((wish, line)), Some(settings), false) = (service.address, service.settings, refused)
+            let (Some((wish, line)), Some(mut settings), false) =
+                (service.address, service.settings, refused)
             else {
                 continue;
             };
@@ -163,6 +168,7 @@ impl Draft {
             };
             match found {
                 Ok((address, mac)) => {
+                    vifs.push(std::mem::take(&mut settings.vifs));
                     complete.push(settings.complete(address, mac));
                     places.push(Place { file: file.clone(), line: service.table.0 });
                 }
@@ -175,8 +181,23 @@ impl Draft {
                 }),
             }
         }
+        let mut services = Vec::new();
+        for (index, assigned) in vif::assign(&complete, &vifs).into_iter().enumerate().rev() {
+            let (service, place) = (complete.remove(index), places.remove(index));
+            match assigned {
+                Ok(vifs) => services.push((Service { vifs, ..service }, place)),
+                Err((mac, line)) => problems.push(Problem {
+                    file: file.clone(),
+                    line: line.0,
+                    service: Some(service.name),
+                    what: format!("mac {mac} already belongs to another interface"),
+                    fix: "write another one, or none".to_owned(),
+                }),
+            }
+        }
+        let (services, places) = services.into_iter().rev().unzip();
         in_file_order(&mut problems, &file);
-        let config = Config { node: draft.complete(node), services: complete };
+        let config = Config { node: draft.complete(node), services };
         Loaded { config, problems, places }
     }
 }
@@ -217,6 +238,7 @@ impl Settings {
             dns: self.dns,
             address,
             mac,
+            vifs: Vec::new(),
             kernel: self.kernel,
             ramdisk: self.ramdisk,
             memory_mib: self.memory_mib,

@@ -25,6 +25,7 @@ mod reader;
 mod service;
 #[cfg(test)]
 mod tests;
+mod vif;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -41,6 +42,7 @@ pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
 pub use problem::{Problem, Unusable};
 pub use service::{MAX_CMDLINE, MAX_MEMORY_MIB, MAX_VCPUS};
+pub use vif::Vif;
 
 use reader::{Line, Reader, Source};
 use toml::de::DeTable;
@@ -106,6 +108,8 @@ pub struct Service {
     pub address: Ipv4Addr,
     /// Its address on the link.
     pub mac: Mac,
+    /// Its network interfaces beyond the one that has `address` and `mac`.
+    pub vifs: Vec<Vif>,
     /// The kernel's full path; it was a zImage when the file was read.
     pub kernel: PathBuf,
     /// The full path of the kernel's ramdisk, if it has one.

@@ -76,6 +76,26 @@ impl<'p, 'a> Reader<'p, 'a> {
         Reader { source, table, line, service: None, problems, found: 0 }
     }
 
+    /// Reads a table inside this one: what is wrong with it is wrong with this one, too.
+    pub fn within<R>(
+        &mut self,
+        line: Line,
+        table: &'a DeTable<'a>,
+        read: impl FnOnce(&mut Reader<'_, 'a>) -> R,
+    ) -> R {
+        let mut inside = Reader {
+            source: self.source,
+            table,
+            line,
+            service: self.service.clone(),
+            problems: self.problems,
+            found: 0,
+        };
+        let result = read(&mut inside);
+        self.found += inside.found;
+        result
+    }
+
     /// Whether nothing was wrong with this table so far.
     pub fn clean(&self) -> bool {
         self.found == 0

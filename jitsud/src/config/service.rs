@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, Stop, address, keys, names};
+use super::{NodeDraft, Stop, address, keys, names, vif};
 use crate::domain::DEFAULT_WEIGHT;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name",
     "dns",
     "address",
@@ -27,6 +27,7 @@ const KEYS: [&str; 16] = [
     "stop_timeout",
     "wait_for_key",
     "keys",
+    "vif",
 ];
 
 /// Most memory for one service in MiB. The boards have 1 or 2 GiB in all.
@@ -101,6 +102,7 @@ pub fn read(
     let stop = stop(reader);
     let wait_for_key = keys::wait_for_key(reader);
     let keys = keys::keys(reader, &wait_for_key);
+    let vifs = vif::read(reader);
 
     let owner = name.clone().unwrap_or_else(|| format!("the service on line {}", reader.line.0));
     let settings = || {
@@ -119,6 +121,7 @@ pub fn read(
             stop,
             wait_for_key,
             keys,
+            vifs,
         })
     };
     ServiceDraft {

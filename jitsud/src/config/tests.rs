@@ -105,6 +105,7 @@ fn defaults_are_as_documented() {
         dns: vec!["www.jitsu.test".to_owned()],
         address: Ipv4Addr::new(10, 0, 2, 20),
         mac: Mac([0x00, 0x16, 0x3e, 0, 2, 20]),
+        vifs: Vec::new(),
         kernel: PathBuf::from("/usr/lib/jitsu/kernels/www"),
         ramdisk: None,
         memory_mib: 16,

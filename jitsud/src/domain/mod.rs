@@ -39,8 +39,8 @@ pub struct Spec {
     pub bootargs: String,
     /// More XenStore nodes below its directory, which it may read.
     pub keys: Vec<Key>,
-    /// Its network interface.
-    pub vif: Vif,
+    /// Its network interfaces; the first is the one that its address is for.
+    pub vifs: Vec<Vif>,
     /// What the next daemon is to know of it, if it still runs then.
     pub record: String,
 }
@@ -58,7 +58,7 @@ pub struct Vif {
     /// The guest's address on the link.
     pub mac: [u8; 6],
     /// For dom0's tools to see; the guest learns it from its command line.
-    pub address: Ipv4Addr,
+    pub address: Option<Ipv4Addr>,
     /// The bridge it is a port of.
     pub bridge: String,
 }

@@ -16,9 +16,11 @@ use crate::config::Service;
 /// The balloon in sysfs; Linux, `drivers/xen/xen-balloon.c`.
 const BALLOON: &str = "/sys/devices/system/xen_memory/xen_memory0";
 
-/// What Linux maps of a domain with one interface: netback's pages for packets on their way
-/// (`MAX_PENDING_REQS`) and its two rings, the rings of console and XenStore, and the device tree.
-const FRAMES_PER_DOMAIN: u64 = 256 + 2 + 2 + 16;
+/// What Linux maps of every domain: the rings of console and XenStore, and the device tree.
+const FRAMES_PER_DOMAIN: u64 = 2 + 16;
+
+/// What netback maps for an interface: pages for packets on their way (`MAX_PENDING_REQS`), and two rings.
+const FRAMES_PER_VIF: u64 = 256 + 2;
 
 /// The store takes at most one in so many of dom0's frames. Linux gives up more when it needs more.
 const LARGEST_SHARE: u64 = 4;
@@ -26,8 +28,8 @@ const LARGEST_SHARE: u64 = 4;
 const KIB_PER_FRAME: u64 = PAGE_SIZE as u64 / 1024;
 
 /// Has dom0 give up as many frames as the services' domains need when all of them run. `largest_load`
-/// (bytes), the files of one guest, is mapped while it is copied. The kernel does it in the background. The file `first_seen` keeps the
-/// number of dom0's frames for later daemons.
+/// (bytes), the files of one guest, is mapped while it is copied. The kernel does it in the background. The file
+/// `first_seen` keeps the number of dom0's frames for later daemons.
 ///
 /// # Errors
 /// When this Linux has no balloon. The node works without a store, if slower.
@@ -43,7 +45,8 @@ pub fn set_aside(services: &[Service], largest_load: usize, first_seen: &Path) -
             all
         }
     };
-    let wanted = services.len() as u64 * FRAMES_PER_DOMAIN + largest_load.div_ceil(PAGE_SIZE) as u64;
+    let of_service = |service: &Service| FRAMES_PER_DOMAIN + FRAMES_PER_VIF * (1 + service.vifs.len() as u64);
+    let wanted = services.iter().map(of_service).sum::<u64>() + largest_load.div_ceil(PAGE_SIZE) as u64;
     let target = all - wanted.min(all / LARGEST_SHARE);
     fs::write(balloon.join("target_kb"), (target * KIB_PER_FRAME).to_string())
 }

@@ -85,12 +85,11 @@ fn take_over_one(
     Ok(life)
 }
 
-/// Has dom0's kernel remove a domain's interfaces, and ends it.
+/// Has dom0's kernel remove a domain's devices, and ends it.
 fn end(toolstack: &Toolstack, info: &DomainInfo) -> Result<(), Box<dyn std::error::Error>> {
     let domid = info.domain;
     // Without the state of before, the kernel's watches are there and the nodes that they are about are not.
-    let perms = xenstore::Perms::new(DomId::DOM0, xenstore::Access::None);
-    toolstack.store.commit(&[Change::mkdir(nodes::vif_backend(domid)).with_perms(perms)])?;
+    toolstack.store.commit(&nodes::recall_devices(domid))?;
     toolstack.store.commit(&nodes::remove(domid, info.handle))?;
     ConsoleLog::remove(&console_file(domid));
     toolstack.hypervisor.destroy_domain(domid)?;

@@ -25,7 +25,7 @@ pub struct Life {
     pub domid: Option<DomId>,
     /// It has written its readiness key.
     pub accepts_connections: bool,
-    /// The bridge forwards to its interface.
+    /// The bridge forwards to its first interface.
     pub forwarded_to: bool,
     console: Option<ConsoleLog>,
     domain: Option<Domain>,

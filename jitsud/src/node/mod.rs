@@ -31,6 +31,7 @@ use crate::directory::{
 };
 use crate::domain::builder::Step;
 use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Spec, nodes};
+use crate::net::Vif;
 use crate::schema::{Boot, NodeStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
@@ -60,7 +61,7 @@ enum Report {
     Ready(Incarnation, Moment),
     /// A guest broke a protocol and is not served any more.
     Broken(DomId, String),
-    /// The bridge forwards to a guest's interface.
+    /// The bridge forwards to a guest's first interface.
     VifUp(DomId, Moment),
     /// A domain has been destroyed; Xen may still hold what others refer to.
     Destroyed,
@@ -173,10 +174,24 @@ impl Core {
         &self.loaded
     }
 
-    /// Where the network says that the bridge forwards to a guest.
-    pub fn vif_reports(&self) -> impl Fn(DomId) + Send + use<> {
+    /// Where the network says that a bridge forwards to a guest's interface. Its first one counts: clients come to
+    /// the address that is for it.
+    pub fn vif_reports(&self) -> impl Fn(Vif) + Send + use<> {
         let reports = self.reports.0.clone();
-        move |domid| drop(reports.send(Report::VifUp(domid, Moment::now())))
+        move |vif| {
+            if vif.handle == 0 {
+                drop(reports.send(Report::VifUp(vif.domid, Moment::now())));
+            }
+        }
+    }
+
+    /// Tells the network which bridge a guest's interface is to be a port of, where it was made here.
+    pub fn bridges(&self) -> impl Fn(Vif) -> Option<String> + Send + use<> {
+        let store = self.toolstack.store.clone();
+        move |vif| {
+            let path = nodes::bridge_of(vif.domid, vif.handle);
+            store.with(|store| Some(String::from_utf8_lossy(store.read(&path)?).into_owned()))
+        }
     }
 
     /// Notes that DNS answers from now on.

@@ -49,6 +49,12 @@ fn template(node: &Node, service: &Service, files: &Files) -> Option<Template> {
     let gateway = node.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
     // As Linux takes it (Documentation/admin-guide/nfs/nfsroot.rst), so that any kernel understands it.
     let ip = format!("ip={}::{gateway}:{}:{}:eth0:off", service.address, node.netmask(), service.name);
+    let first = Vif { mac: service.mac.0, address: Some(service.address), bridge: node.bridge.clone() };
+    let others = service.vifs.iter().map(|vif| Vif {
+        mac: vif.mac.0,
+        address: None,
+        bridge: vif.bridge.as_ref().unwrap_or(&node.bridge).clone(),
+    });
     Some(Template {
         spec: Spec {
             name: service.name.clone(),
@@ -61,7 +67,7 @@ fn template(node: &Node, service: &Service, files: &Files) -> Option<Template> {
             bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
             record: String::new(),
             keys: service.keys.clone(),
-            vif: Vif { mac: service.mac.0, address: service.address, bridge: node.bridge.clone() },
+            vifs: std::iter::once(first).chain(others).collect(),
         },
         ready_key: service.wait_for_key.clone(),
     })

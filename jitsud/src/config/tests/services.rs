@@ -24,7 +24,7 @@ fn a_bad_service_is_left_out_and_explained() {
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
              kernel, ramdisk, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key, \
-             keys",
+             keys, vif",
         ),
         // Names.
         ("name = \"www\" =>", "8: name is missing; add name = \"www\""),
@@ -325,6 +325,32 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             &many_keys,
             "12: service www: keys has 65 keys, more than 64; put them together into fewer, longer values",
+        ),
+        // Interfaces.
+        ("vif = 1", "12: service www: vif is a whole number, not a list of tables; write [[service.vif]]"),
+        ("\n[[service.vif]]\nmak = \"\"", "14: service www: unknown key \"mak\"; did you mean mac?"),
+        (
+            "vif = [{}, { bridge = \"\" }]",
+            "12: service www: bridge \"\" is not an interface name; write for example bridge = \"br1\"",
+        ),
+        (
+            "\n[[service.vif]]\nmac = \"00:16:3e:00:02\"",
+            "14: service www: mac \"00:16:3e:00:02\" is not an Ethernet address; \
+             write for example mac = \"00:16:3e:01:02:03\"",
+        ),
+        (
+            "\n[[service.vif]]\nmac = \"01:16:3e:00:02:03\"",
+            "14: service www: mac \"01:16:3e:00:02:03\" cannot be an interface's; \
+             write for example mac = \"00:16:3e:01:02:03\"",
+        ),
+        (
+            "\n[[service.vif]]\nbridge = \"br1\"\nmac = \"00:16:3e:00:02:14\"",
+            "15: service www: mac 00:16:3e:00:02:14 already belongs to another interface; \
+             write another one, or none",
+        ),
+        (
+            "vif = [{}, {}, {}, {}, {}, {}, {}, {}]",
+            "12: service www: 8 more interfaces, more than 7; remove some",
         ),
     ];
     const OTHER: &str = "[[service]]\nname = \"other\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n";
