@@ -8,7 +8,9 @@ use super::address::{Addressing, Claims, Wish};
 use super::mac::Mac;
 use super::reader::Line;
 use super::vif::{self, VifDraft};
-use super::{Config, Key, Loaded, Node, Place, Problem, ReadyKey, Service, Stop, TimeServer, in_file_order};
+use super::{
+    Config, Disk, Key, Loaded, Node, Place, Problem, ReadyKey, Service, Stop, TimeServer, in_file_order,
+};
 
 /// A configuration whose addresses may still be missing, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,6 +83,7 @@ pub(super) struct Settings {
     pub wait_for_key: ReadyKey,
     pub keys: Vec<Key>,
     pub vifs: Vec<VifDraft>,
+    pub disks: Vec<Disk>,
 }
 
 /// A service that wants an address by DHCP.
@@ -238,6 +241,7 @@ impl Settings {
             dns: self.dns,
             address,
             mac,
+            disks: self.disks,
             vifs: Vec::new(),
             kernel: self.kernel,
             ramdisk: self.ramdisk,

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk::DiskIdentity;
 use crate::text::chain;
 
 /// Most bytes that the kernels and ramdisks of all services may have together: they are kept in dom0's memory, half of
@@ -31,12 +32,14 @@ pub struct KernelHead {
     pub length: u64,
 }
 
-/// Where kernels are looked for.
+/// Where kernels are looked for, and how files are looked at.
 pub struct Kernels<'a> {
     /// Where relative names start before all other places; `None` when there is no card.
     pub card: Option<PathBuf>,
     /// Returns the first bytes of the file at a path, as [`probe_kernel`] does.
     pub probe: &'a dyn Fn(&Path) -> io::Result<KernelHead>,
+    /// Looks at what is to be a disk, as [`probe_disk`](super::probe_disk) does.
+    pub disk: &'a dyn Fn(&Path) -> io::Result<DiskIdentity>,
 }
 
 impl Kernels<'_> {

@@ -2,7 +2,7 @@
 //!
 //! In two steps, since a DHCP server may have a say: [`parse`] makes a [`Draft`] of the text, and
 //! [`Draft::resolve`] makes a [`Config`] of that and the addresses that were leased. Both are pure; `parse` looks
-//! at kernels only through the function it is handed. [`load`] is the thin version that reads files.
+//! at kernels and disks only through the functions it is handed. [`load`] is the thin version that reads files.
 //!
 //! A mistake never hides another one and never costs more than it must: it becomes a [`Problem`] with file,
 //! line, what is wrong and the fix; a service with a problem is left out, a key of `[node]` has its default,
@@ -12,6 +12,7 @@
 //! Unknown keys are problems too: a misspelt `memroy = 64` must not run as the default.
 
 mod address;
+mod disk;
 mod draft;
 mod files;
 mod interfaces;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::Addressing;
+pub use disk::{Disk, DiskIdentity, DiskName, probe_disk};
 pub use draft::{Draft, Given, NodeDraft, Wanted};
 pub use files::load;
 pub use interfaces::{Interface, InterfaceKind};
@@ -108,6 +110,8 @@ pub struct Service {
     pub address: Ipv4Addr,
     /// Its address on the link.
     pub mac: Mac,
+    /// Its block devices.
+    pub disks: Vec<Disk>,
     /// Its network interfaces beyond the one that has `address` and `mac`.
     pub vifs: Vec<Vif>,
     /// The kernel's full path; it was a zImage when the file was read.
@@ -243,7 +247,8 @@ pub(crate) fn loaded(text: &str) -> Loaded {
     let mut head = [0; HEAD_BYTES];
     head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
     head[0x2c] = 64;
-    let kernels = Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }) };
+    let kernels =
+        Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }), disk: &|_| Ok((0, 0)) };
     let draft = parse(text, Path::new("jitsu.toml"), &kernels).unwrap();
     let addressing = draft.node.addressing.unwrap();
     draft.resolve(addressing, &[], Duration::ZERO)

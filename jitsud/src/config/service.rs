@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, Stop, address, keys, names, vif};
+use super::{NodeDraft, Stop, address, disk, keys, names, vif};
 use crate::domain::DEFAULT_WEIGHT;
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "name",
     "dns",
     "address",
@@ -28,6 +28,7 @@ const KEYS: [&str; 17] = [
     "wait_for_key",
     "keys",
     "vif",
+    "disk",
 ];
 
 /// Most memory for one service in MiB. The boards have 1 or 2 GiB in all.
@@ -64,6 +65,7 @@ pub struct Claims {
     dns: HashMap<String, String>,
     /// The files that will be kept in memory, and their lengths in bytes.
     files: HashMap<PathBuf, u64>,
+    disks: disk::Claims,
 }
 
 impl Claims {
@@ -71,7 +73,7 @@ impl Claims {
     pub fn of(node: &NodeDraft) -> Self {
         let fqdn = format!("{}.{}", node.name, node.domain);
         let dns = HashMap::from([(fqdn, "the node".to_owned())]);
-        Claims { names: HashMap::new(), dns, files: HashMap::new() }
+        Claims { names: HashMap::new(), dns, files: HashMap::new(), disks: disk::Claims::default() }
     }
 }
 
@@ -103,6 +105,7 @@ pub fn read(
     let wait_for_key = keys::wait_for_key(reader);
     let keys = keys::keys(reader, &wait_for_key);
     let vifs = vif::read(reader);
+    let disks = disk::read(reader, &mut claims.disks, kernels);
 
     let owner = name.clone().unwrap_or_else(|| format!("the service on line {}", reader.line.0));
     let settings = || {
@@ -122,6 +125,7 @@ pub fn read(
             wait_for_key,
             keys,
             vifs,
+            disks,
         })
     };
     ServiceDraft {

@@ -69,8 +69,19 @@ fn kernels(path: &Path) -> io::Result<KernelHead> {
     files.get(key).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
 }
 
+/// Disks, good and bad; two of them are the same file.
+fn disks(path: &Path) -> io::Result<DiskIdentity> {
+    match path.to_str().unwrap_or("") {
+        "/srv/a.img" | "/srv/link-to-a.img" => Ok((1, 10)),
+        "/srv/b.img" => Ok((1, 11)),
+        "/dev/sda1" => Ok((u64::MAX, 0x801)),
+        "/srv" => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a block device")),
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such file")),
+    }
+}
+
 fn read(text: &str) -> Result<Draft, Unusable> {
-    parse(text, Path::new("jitsu.toml"), &Kernels { card: None, probe: &kernels })
+    parse(text, Path::new("jitsu.toml"), &Kernels { card: None, probe: &kernels, disk: &disks })
 }
 
 /// What becomes of a text with static addresses.
@@ -105,6 +116,7 @@ fn defaults_are_as_documented() {
         dns: vec!["www.jitsu.test".to_owned()],
         address: Ipv4Addr::new(10, 0, 2, 20),
         mac: Mac([0x00, 0x16, 0x3e, 0, 2, 20]),
+        disks: Vec::new(),
         vifs: Vec::new(),
         kernel: PathBuf::from("/usr/lib/jitsu/kernels/www"),
         ramdisk: None,

@@ -68,35 +68,33 @@ fn mac(reader: &mut Reader<'_, '_>) -> Option<Mac> {
     None
 }
 
-/// Gives every interface its address on the link: what the file says, or one made of the service's. `Err` where the
-/// file says one that an earlier service, or the first interface of any, has: its index and line.
+/// Gives every interface its address on the link: what the file says, or one made of the service's. `Err` for a service
+/// that wants one which an earlier service, or the first interface of any, has; with the line that says so.
 pub fn assign(services: &[Service], drafts: &[Vec<VifDraft>]) -> Vec<Result<Vec<Vif>, (Mac, Line)>> {
     let mut taken: Vec<Mac> = services.iter().map(|service| service.mac).collect();
-    let mut clash = Vec::new();
-    for vifs in drafts {
-        let mut first = None;
+    // What is written goes before what can be chosen.
+    let mut claim = |vifs: &Vec<VifDraft>| {
         for (mac, line) in vifs.iter().filter_map(|vif| Some((vif.mac?, vif.line))) {
             if taken.contains(&mac) {
-                first = first.or(Some((mac, line)));
-            } else {
-                taken.push(mac);
+                return Err((mac, line));
             }
-        }
-        clash.push(first);
-    }
-    let made = |((service, vifs), clash): ((&Service, &Vec<VifDraft>), Option<(Mac, Line)>)| {
-        if let Some(clash) = clash {
-            return Err(clash);
-        }
-        let vif = |(number, vif): (usize, &VifDraft)| {
-            let mac =
-                vif.mac.unwrap_or_else(|| Mac::of_name(service.mac, &format!("vif{}", number + 1), &taken));
             taken.push(mac);
-            Vif { mac, bridge: vif.bridge.clone() }
-        };
-        Ok(vifs.iter().enumerate().map(vif).collect())
+        }
+        Ok(())
     };
-    services.iter().zip(drafts).zip(clash).map(made).collect()
+    let claimed: Vec<_> = drafts.iter().map(&mut claim).collect();
+    let mut complete = |service: &Service, vifs: &[VifDraft]| {
+        let mut complete = Vec::new();
+        for (number, vif) in (1..).zip(vifs) {
+            let chosen = || Mac::of_name(service.mac, &format!("vif{number}"), &taken);
+            let mac = vif.mac.unwrap_or_else(chosen);
+            taken.push(mac);
+            complete.push(Vif { mac, bridge: vif.bridge.clone() });
+        }
+        complete
+    };
+    let both = services.iter().zip(drafts);
+    both.zip(claimed).map(|((service, vifs), claimed)| claimed.map(|()| complete(service, vifs))).collect()
 }
 
 impl Draft {

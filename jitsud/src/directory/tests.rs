@@ -18,6 +18,7 @@ pub fn config(services: usize) -> Config {
         dns: vec![format!("s{index}.jitsu.test")],
         address: address(index),
         mac: Mac::of_address(address(index)),
+        disks: Vec::new(),
         vifs: Vec::new(),
         kernel: PathBuf::from("/kernel"),
         ramdisk: None,

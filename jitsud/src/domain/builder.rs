@@ -1,4 +1,4 @@
-//! The domain builder: from a specification to a running domain, by hypercalls alone.
+//! The domain builder: from a specification to a running domain, by hypercalls, and ioctls for its disks.
 //!
 //! Synchronous; it runs on a blocking thread and holds no lock over a hypercall. What a failed build has
 //! made is unmade again: dropping a [`Domain`] destroys it.
@@ -22,6 +22,7 @@ use xen_sys::{DomId, EvtchnPort, Gfn, PAGE_SHIFT, PAGE_SIZE};
 use xenstore::Change;
 
 use super::devicetree::{self, Guest};
+use super::disk::{self, DiskError};
 use super::{DEFAULT_WEIGHT, Spec, layout, nodes};
 use crate::store::SharedStore;
 use crate::xen::{self, EventChannels, Hypervisor, Port, SharedPages};
@@ -47,6 +48,9 @@ pub enum BuildError {
     /// A hypercall failed.
     #[error(transparent)]
     Xen(#[from] xen::Error),
+    /// A disk could not be opened.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// An event channel could not be bound.
     #[error("binding the {ring} event channel of domain {domid}")]
     EventChannel {
@@ -92,6 +96,9 @@ pub struct Domain {
     uuid: [u8; 16],
     hypervisor: Arc<Hypervisor>,
     store: SharedStore,
+    /// Open until blkback has opened them, and then for no harm.
+    #[expect(dead_code, reason = "they are there to be dropped")]
+    disks: Vec<disk::Opened>,
 }
 
 /// Points in a build that a timeline shows.
@@ -117,6 +124,9 @@ pub fn build(
     step: &dyn Fn(Step),
 ) -> Result<Domain, BuildError> {
     step(Step::Start);
+    // Before anything is made: they are what is most likely amiss.
+    let disks = spec.disks.iter().map(disk::open).collect::<Result<Vec<_>, _>>()?;
+    let numbers: Vec<_> = disks.iter().map(|disk| disk.number).collect();
     let head = CreateDomainHead {
         handle: spec.uuid,
         flags: XEN_DOMCTL_CDF_HVM | XEN_DOMCTL_CDF_HAP,
@@ -137,11 +147,12 @@ pub fn build(
         uuid: spec.uuid,
         hypervisor: hypervisor.clone(),
         store: store.clone(),
+        disks,
     };
     // Before its nodes are written: from then on reports about its interface can come.
     step(Step::Created(domid));
     // First of all, so that netback makes the interface while memory is being filled.
-    store.commit(&nodes::create(domid, spec)).map_err(BuildError::Store)?;
+    store.commit(&nodes::create(domid, spec, &numbers)).map_err(BuildError::Store)?;
 
     let memory = u64::from(spec.memory_mib) << 20;
     let ram = memory >> PAGE_SHIFT;
@@ -209,6 +220,8 @@ pub fn take_over(
         uuid,
         hypervisor: hypervisor.clone(),
         store: store.clone(),
+        // blkback has them open.
+        disks: Vec::new(),
     };
     let take = |ring: &'static str, frame: Gfn, port_param: u32| {
         let page = hypervisor.map(domid, &[frame])?;

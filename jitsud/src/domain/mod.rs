@@ -1,10 +1,11 @@
 //! Making and unmaking domains.
 //!
-//! [`layout`], [`devicetree`] and [`nodes`] are pure: what a guest finds in memory and in XenStore. [`builder`] makes
-//! the hypercalls.
+//! [`layout`], [`devicetree`] and [`nodes`] are pure: what a guest finds in memory and in XenStore. [`disk`] opens block
+//! devices, and [`builder`] makes the hypercalls.
 
 pub mod builder;
 pub mod devicetree;
+pub mod disk;
 pub mod layout;
 pub mod nodes;
 
@@ -13,7 +14,7 @@ pub use builder::{BuildError, Domain, build, take_over};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::config::Key;
+use crate::config::{Disk, Key};
 
 /// The weight that Xen gives to every new domain, and dom0 has (`CSCHED2_DEFAULT_WEIGHT`, `xen/common/sched/credit2.c`).
 pub const DEFAULT_WEIGHT: u16 = 256;
@@ -39,6 +40,8 @@ pub struct Spec {
     pub bootargs: String,
     /// More XenStore nodes below its directory, which it may read.
     pub keys: Vec<Key>,
+    /// Its block devices.
+    pub disks: Vec<Disk>,
     /// Its network interfaces; the first is the one that its address is for.
     pub vifs: Vec<Vif>,
     /// What the next daemon is to know of it, if it still runs then.

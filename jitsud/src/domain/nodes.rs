@@ -5,7 +5,9 @@ use xen_sys::DomId;
 use xen_sys::io::xenbus::XenbusState;
 use xenstore::{Access, Change, Perms};
 
+use super::disk::DeviceNumber;
 use super::{Spec, Vif, mac_text, uuid_text};
+use crate::config::Disk;
 
 /// The directory of a domain.
 pub fn home(domid: DomId) -> String {
@@ -13,11 +15,16 @@ pub fn home(domid: DomId) -> String {
 }
 
 /// The kinds of devices that domains have; their back halves are dom0's.
-const DEVICES: [&str; 1] = ["vif"];
+const DEVICES: [&str; 2] = ["vif", "vbd"];
 
 /// The directory of the back halves of a domain's devices of a kind.
 fn backends(kind: &str, domid: DomId) -> String {
     format!("{}/backend/{kind}/{domid}", home(DomId::DOM0))
+}
+
+/// The directory of the back halves of a domain's disks.
+pub fn disks(domid: DomId) -> String {
+    backends("vbd", domid)
 }
 
 /// The name of the bridge that a guest's interface is to be a port of.
@@ -59,8 +66,8 @@ pub fn console_terminal(domid: DomId, terminal: &str) -> Change {
     Change::write(format!("{}/console/tty", home(domid)), terminal).with_perms(perms)
 }
 
-/// All nodes of a new domain, to be written at once.
-pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
+/// All nodes of a new domain, to be written at once. `disks` are the numbers in dom0 of those in `spec`.
+pub fn create(domid: DomId, spec: &Spec, disks: &[DeviceNumber]) -> Vec<Change> {
     let home = home(domid);
     let vm = format!("/vm/{}", uuid_text(spec.uuid));
     let kib = (u64::from(spec.memory_mib) * 1024).to_string();
@@ -101,7 +108,9 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
         write(format!("{home}/{}", key.path), &key.value, &read_only);
     }
     write(format!("{home}/device"), "", &read_only);
-    write(format!("{home}/device/vif"), "", &read_only);
+    for kind in DEVICES {
+        write(format!("{home}/device/{kind}"), "", &read_only);
+    }
 
     // What tools look at: that the domain has no device model to ask, and who keeps its console.
     let private = Perms::new(DomId::DOM0, Access::None);
@@ -114,7 +123,31 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
         let (front, back) = vif_nodes(handle, vif);
         changes.extend(device("vif", domid, handle, front, back));
     }
+    for (disk, number) in spec.disks.iter().zip(disks) {
+        let (front, back) = disk_nodes(disk, *number);
+        changes.extend(device("vbd", domid, disk.device.number(), front, back));
+    }
     changes
+}
+
+/// What is particular to the halves of a block device (`xen/include/public/io/blkif.h`).
+fn disk_nodes(disk: &Disk, DeviceNumber { major, minor }: DeviceNumber) -> (Nodes, Nodes) {
+    let front = vec![("virtual-device", disk.device.number().to_string()), ("device-type", "disk".into())];
+    let back = vec![
+        // blkback opens the device when it finds its number: a toolstack with scripts has one write it later.
+        ("physical-device", format!("{major:x}:{minor:x}")),
+        ("mode", if disk.writable { "w" } else { "r" }.into()),
+        // The name that it gives to its thread.
+        ("dev", disk.device.to_string()),
+        // For tools.
+        ("params", disk.path.display().to_string()),
+        ("type", "phy".into()),
+        ("device-type", "disk".into()),
+        ("removable", "0".into()),
+        ("bootable", "1".into()),
+        ("hotplug-status", "connected".into()),
+    ];
+    (front, back)
 }
 
 /// What is particular to the halves of a network interface.
@@ -183,6 +216,7 @@ mod tests {
     use xenstore::{Limits, Store};
 
     const GUEST: DomId = DomId(7);
+    const LOOP3: DeviceNumber = DeviceNumber { major: 7, minor: 0x13 };
 
     fn spec() -> Spec {
         Spec {
@@ -195,6 +229,7 @@ mod tests {
             weight: 256,
             bootargs: String::new(),
             keys: vec![Key { path: "data/a/b".into(), value: "c".into() }],
+            disks: vec![Disk { path: "/data/a.img".into(), writable: true, ..Disk::default() }],
             vifs: vec![
                 Vif {
                     mac: [0, 0x16, 0x3e, 0, 2, 20],
@@ -210,7 +245,7 @@ mod tests {
     #[test]
     fn the_two_halves_of_a_device_point_at_each_other() {
         let mut store = Store::new(Limits::default());
-        store.commit(&create(GUEST, &spec())).expect("a commit");
+        store.commit(&create(GUEST, &spec(), &[LOOP3])).expect("a commit");
         let read = |path: &str| String::from_utf8_lossy(store.read(path).expect(path)).into_owned();
         let (front, back) = ("/local/domain/7/device/vif/0", "/local/domain/0/backend/vif/7/0");
         assert_eq!(read(&format!("{front}/backend")), back);
@@ -218,6 +253,13 @@ mod tests {
         assert_eq!(read(&format!("{back}/frontend-id")), "7");
         assert_eq!(read(&format!("{front}/mac")), "00:16:3e:00:02:14");
         assert_eq!(read("/local/domain/7/device/vif/1/mac"), "00:16:3e:00:02:15");
+        let (front, back) = ("/local/domain/7/device/vbd/51712", "/local/domain/0/backend/vbd/7/51712");
+        assert_eq!(read(&format!("{front}/backend")), back);
+        assert_eq!(read(&format!("{back}/frontend")), front);
+        assert_eq!(
+            (read(&format!("{back}/physical-device")), read(&format!("{back}/mode"))),
+            ("7:13".into(), "w".into())
+        );
         assert_eq!(read(&bridge_of(GUEST, 1)), "br1");
         assert_eq!(read("/vm/abababab-abab-abab-abab-abababababab/name"), "www");
     }
@@ -225,13 +267,20 @@ mod tests {
     #[test]
     fn a_guest_may_write_its_devices_and_its_data_and_nothing_else() {
         let mut store = Store::new(Limits::default());
-        store.commit(&create(GUEST, &spec())).expect("a commit");
+        store.commit(&create(GUEST, &spec(), &[LOOP3])).expect("a commit");
         let writes = |path: &str| {
             let perms = store.perms(path).expect(path);
             perms.owner() == GUEST
                 || perms.entries()[1..].iter().any(|perm| perm.domid == GUEST && perm.access.writes())
         };
-        for path in ["data", "device/vif/0", "device/vif/0/state", "device/vif/1", "control/shutdown"] {
+        for path in [
+            "data",
+            "device/vif/0",
+            "device/vif/0/state",
+            "device/vif/1",
+            "device/vbd/51712/state",
+            "control/shutdown",
+        ] {
             assert!(writes(&format!("/local/domain/7/{path}")), "{path}");
         }
         assert_eq!(store.read("/local/domain/7/data/a/b"), Some(&b"c"[..]));
@@ -248,6 +297,7 @@ mod tests {
             assert!(!writes(&format!("/local/domain/7{path}")), "{path}");
         }
         assert!(!writes("/local/domain/0/backend/vif/7/0/state"));
+        assert!(!writes("/local/domain/0/backend/vbd/7/51712/physical-device"));
     }
 
     #[test]
@@ -256,7 +306,7 @@ mod tests {
         store.introduce(DomId::DOM0);
         store.commit(&shared()).expect("a commit");
         let before = store.node_count();
-        store.commit(&create(GUEST, &spec())).expect("a commit");
+        store.commit(&create(GUEST, &spec(), &[LOOP3])).expect("a commit");
         store.commit(&remove(GUEST, spec().uuid)).expect("a commit");
         assert_eq!(store.node_count(), before);
     }

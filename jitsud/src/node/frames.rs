@@ -22,6 +22,10 @@ const FRAMES_PER_DOMAIN: u64 = 2 + 16;
 /// What netback maps for an interface: pages for packets on their way (`MAX_PENDING_REQS`), and two rings.
 const FRAMES_PER_VIF: u64 = 256 + 2;
 
+/// What blkback maps for a disk: its ring, and the pages of as many requests as fit into that, of the size that every
+/// frontend can make (`BLKIF_MAX_SEGMENTS_PER_REQUEST`). Frontends that make larger ones have it map more now and then.
+const FRAMES_PER_DISK: u64 = 1 + 32 * 11;
+
 /// The store takes at most one in so many of dom0's frames. Linux gives up more when it needs more.
 const LARGEST_SHARE: u64 = 4;
 
@@ -45,7 +49,10 @@ pub fn set_aside(services: &[Service], largest_load: usize, first_seen: &Path) -
             all
         }
     };
-    let of_service = |service: &Service| FRAMES_PER_DOMAIN + FRAMES_PER_VIF * (1 + service.vifs.len() as u64);
+    let of_service = |service: &Service| {
+        let (vifs, disks) = (1 + service.vifs.len() as u64, service.disks.len() as u64);
+        FRAMES_PER_DOMAIN + FRAMES_PER_VIF * vifs + FRAMES_PER_DISK * disks
+    };
     let wanted = services.iter().map(of_service).sum::<u64>() + largest_load.div_ceil(PAGE_SIZE) as u64;
     let target = all - wanted.min(all / LARGEST_SHARE);
     fs::write(balloon.join("target_kb"), (target * KIB_PER_FRAME).to_string())

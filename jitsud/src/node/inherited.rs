@@ -15,7 +15,7 @@ use super::life::{Life, console_file};
 use super::record::Record;
 use super::{Report, Toolstack, is_ours};
 use crate::console::ConsoleLog;
-use crate::domain::{self, nodes};
+use crate::domain::{self, disk, nodes};
 use crate::text::chain;
 
 /// A domain that goes on, and what it is for.
@@ -45,8 +45,10 @@ pub fn take_over(
             alive.insert(domid, ());
             continue;
         }
-        let record = toolstack.store.with(|store| Record::read(store, domid)).filter(|_| restored);
-        match record.filter(|record| can_go_on(info, record)) {
+        let record = toolstack.store.with(|store| {
+            Record::read(store, domid).filter(|record| restored && can_go_on(store, info, record))
+        });
+        match record {
             Some(record) => match take_over_one(toolstack, info, reports) {
                 Ok(life) => {
                     tracing::info!(%domid, service = record.service, "a running domain is taken over");
@@ -67,9 +69,13 @@ pub fn take_over(
     Ok(inherited)
 }
 
-/// One that has a record but has never run is not worth having: nobody waits for it any more.
-fn can_go_on(info: &DomainInfo, record: &Record) -> bool {
-    !info.is_dying() && (record.ready || !info.is_paused())
+/// One that has a record but has never run is not worth having: nobody waits for it any more. Nor is one with a disk
+/// that only the daemon before had open.
+fn can_go_on(store: &Store, info: &DomainInfo, record: &Record) -> bool {
+    let disks = store.list(&nodes::disks(info.domain)).unwrap_or_default();
+    !info.is_dying()
+        && (record.ready || !info.is_paused())
+        && disks.iter().all(|number| disk::is_with_blkback(info.domain, number))
 }
 
 fn take_over_one(

@@ -67,6 +67,7 @@ fn template(node: &Node, service: &Service, files: &Files) -> Option<Template> {
             bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
             record: String::new(),
             keys: service.keys.clone(),
+            disks: service.disks.clone(),
             vifs: std::iter::once(first).chain(others).collect(),
         },
         ready_key: service.wait_for_key.clone(),

@@ -24,7 +24,7 @@ fn a_bad_service_is_left_out_and_explained() {
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
              kernel, ramdisk, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key, \
-             keys, vif",
+             keys, vif, disk",
         ),
         // Names.
         ("name = \"www\" =>", "8: name is missing; add name = \"www\""),
@@ -352,6 +352,47 @@ fn a_bad_service_is_left_out_and_explained() {
             "vif = [{}, {}, {}, {}, {}, {}, {}, {}]",
             "12: service www: 8 more interfaces, more than 7; remove some",
         ),
+        // Disks.
+        (
+            "\n[[service.disk]]\naccess = \"rw\"",
+            "13: service www: path is missing; add path = \"/data/disk.img\"",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"a.img\"",
+            "14: service www: disk \"a.img\" is not a full path; begin it with /",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"/data/none.img\"",
+            "14: service www: disk /data/none.img cannot be used: no such file; \
+             put the disk's image there, or correct the path",
+        ),
+        (
+            "disk = [{ path = \"/srv\" }]",
+            "12: service www: disk /srv cannot be used: it is neither a file nor a block device; \
+             put the disk's image there, or correct the path",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"/srv/a.img\"\naccess = \"w\"",
+            "15: service www: access \"w\" is not known; \
+             write \"ro\" for reading only, or \"rw\" for reading and writing",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"/srv/a.img\"\ndevice = \"xvdq\"",
+            "15: service www: device \"xvdq\" is none of xvda to xvdp; write another name, or none",
+        ),
+        (
+            "disk = [{ path = \"/srv/a.img\" }, { path = \"/srv/b.img\", device = \"xvda\" }]",
+            "12: service www: device \"xvda\" is already another disk of this service; write another name, or none",
+        ),
+        (
+            "disk = [{ path = \"/srv/a.img\" }, { path = \"/srv/link-to-a.img\", access = \"rw\" }]",
+            "12: service www: disk /srv/link-to-a.img is used by www too, and one of them writes to it; \
+             give every service that writes a disk of its own",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"/srv/a.img\"\nsize = 4",
+            "15: service www: unknown key \"size\"; remove it; [[service.disk]] knows path, device, access",
+        ),
     ];
     const OTHER: &str = "[[service]]\nname = \"other\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n";
     for (change, expected) in table {
@@ -393,6 +434,47 @@ fn keys_that_a_guest_finds_and_the_one_that_it_writes() {
     let ready = ReadyKey { path: "device/vif/0/state".to_owned(), value: Some("4".to_owned()) };
     assert_eq!(www.wait_for_key, ready);
     assert_eq!(ready.to_string(), "device/vif/0/state=4");
+}
+
+#[test]
+fn disks_that_a_guest_finds() {
+    let disks = "disk = [{ path = \"/dev/sda1\", access = \"rw\" }, { path = \"/srv/a.img\", device = \"xvdp\" }, \
+                 { path = \"/srv/b.img\", access = \"ro\" }]\n";
+    // A second service may read what the first one reads.
+    let second = "[[service]]\nname = \"b\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n\
+                  disk = [{ path = \"/srv/a.img\" }]\n";
+    let loaded = resolved(&format!("{GOOD}{disks}{second}"));
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let disks = loaded.config.services[0].disks.iter();
+    let found: Vec<_> = disks
+        .map(|disk| {
+            (disk.path.to_str().unwrap(), disk.device.to_string(), disk.device.number(), disk.writable)
+        })
+        .collect();
+    let expected = [
+        ("/dev/sda1", "xvda".to_owned(), 51712, true),
+        ("/srv/a.img", "xvdp".to_owned(), 51952, false),
+        ("/srv/b.img", "xvdb".to_owned(), 51728, false),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(loaded.config.services.len(), 2);
+
+    let writes = second.replace("/srv/a.img\"", "/dev/sda1\"");
+    let expected = "jitsu.toml:17: service b: disk /dev/sda1 is used by www too, and one of them writes to it; \
+                    give every service that writes a disk of its own";
+    let loaded = resolved(&format!("{GOOD}disk = [{{ path = \"/dev/sda1\", access = \"rw\" }}]\n{writes}"));
+    assert_eq!(lines(&loaded.problems), [expected]);
+}
+
+#[test]
+fn a_disk_on_a_cards_data_partition_is_there_later() {
+    let disk = "disk = [{ path = \"/data/a.img\", access = \"rw\" }]\n";
+    let second = "[[service]]\nname = \"b\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n";
+    let kernels = Kernels { card: Some("/boot/unikernels".into()), probe: &kernels, disk: &disks };
+    let draft = parse(&format!("{GOOD}{disk}{second}{disk}"), Path::new("jitsu.toml"), &kernels).unwrap();
+    let expected = "jitsu.toml:17: service b: disk /data/a.img is used by www too, and one of them writes to it; \
+                    give every service that writes a disk of its own";
+    assert_eq!(lines(draft.problems()), [expected]);
 }
 
 #[test]
