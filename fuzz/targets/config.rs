@@ -94,7 +94,8 @@ fn check(config: &Config) {
     let addresses = services.iter().map(|service| service.address);
     let others = [node.address, network.network(), network.broadcast()].into_iter().chain(node.gateway);
     distinct(addresses.chain(others));
-    distinct(services.iter().map(|service| service.mac));
+    let vifs = services.iter().flat_map(|service| service.vifs.iter().map(|vif| vif.mac));
+    distinct(services.iter().map(|service| service.mac).chain(vifs));
     let mut store = Store::new(Limits::default());
     for service in services {
         assert!(is_label(&service.name) && !service.dns.is_empty());
@@ -113,15 +114,19 @@ fn check(config: &Config) {
             memory: u64::from(service.memory_mib) << 20,
             vcpus: service.vcpus,
             bootargs: &service.cmdline,
+            ramdisk: None,
             clock_frequency: None,
         };
+        for key in &service.keys {
+            store.watch(&format!("/local/domain/1/{}", key.path)).expect("a path");
+        }
         flattened(&guest).expect("a device tree");
     }
     Zone::new(config).expect("a zone");
 }
 
 fuzz_target!(|input: &[u8]| {
-    let kernels = Kernels { card: None, probe: &kernel };
+    let kernels = Kernels { card: None, probe: &kernel, disk: &|_| Ok((0, 0)) };
     let lines = 1 + input.iter().filter(|byte| **byte == b'\n').count() as u32;
     let parsed = parse(input, Path::new(FILE), &kernels);
     assert_eq!(parsed, parse(input, Path::new(FILE), &kernels));

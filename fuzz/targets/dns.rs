@@ -41,7 +41,7 @@ fn zone() -> &'static Zone {
             head[0x2c] = 64;
             Ok(KernelHead { head, length: 64 })
         };
-        let kernels = Kernels { card: None, probe: &probe };
+        let kernels = Kernels { card: None, probe: &probe, disk: &|_| Ok((0, 0)) };
         let draft = parse(CONFIG.as_bytes(), Path::new("jitsu.toml"), &kernels).expect("good TOML");
         let addressing = draft.node.addressing.expect("an address");
         let loaded = draft.resolve(addressing, &[], Duration::ZERO);

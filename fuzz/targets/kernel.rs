@@ -22,7 +22,7 @@ fn load(memory: u32, kernel: &KernelHead) -> Loaded {
         "[node]\naddress = \"10.0.2.15/24\"\n\
          [[service]]\nname = \"a\"\naddress = \"10.0.2.20\"\nkernel = \"k\"\nmemory = {memory}\n"
     );
-    let kernels = Kernels { card: None, probe: &|_| Ok(kernel.clone()) };
+    let kernels = Kernels { card: None, probe: &|_| Ok(kernel.clone()), disk: &|_| Ok((0, 0)) };
     let draft = parse(text.as_bytes(), Path::new("jitsu.toml"), &kernels).expect("it is TOML");
     let addressing = draft.node.addressing.expect("the node has an address");
     draft.resolve(addressing, &[], Duration::ZERO)

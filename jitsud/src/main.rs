@@ -132,7 +132,7 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     let mut core = Core::start(toolstack.clone(), estate, loaded, boot, card.clone(), clock.clone())?;
     let config = core.loaded().config.clone();
     let problems = core.loaded().problems.clone();
-    tokio::spawn(network.run(core.vif_reports()));
+    tokio::spawn(network.run(core.bridges(), core.vif_reports()));
 
     let address = config.node.address;
     let udp = UdpSocket::bind((address, 53)).await?;
@@ -195,7 +195,8 @@ async fn come_up(mut draft: Draft) -> Result<(Network, Addresses, Loaded), Box<d
     if let Err(error) = sethostname(&draft.node.name) {
         tracing::warn!(%error, "the host name cannot be set");
     }
-    let mut network = Network::set_up(interfaces, &draft.node.bridge, draft.node.uplink.as_deref()).await?;
+    let (bridge, uplink) = (&draft.node.bridge, draft.node.uplink.as_deref());
+    let mut network = Network::set_up(interfaces, bridge, uplink, &draft.other_bridges()).await?;
     let addresses = addresses::obtain(&mut network, &draft).await?;
     let loaded = draft.resolve(addresses.node, &addresses.given, addresses::PATIENCE);
     for problem in loaded.problems.iter().filter(|problem| !told.contains(problem)) {

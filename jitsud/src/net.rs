@@ -1,8 +1,10 @@
 //! The node's network, by netlink: the bridge that uplink and guests are ports of.
 //!
-//! netback announces a guest's interface as `vifDOMID.0` when its XenStore nodes appear; one message makes
-//! it a port of the bridge and brings it up, and nothing waits for a script.
+//! netback announces a guest's interface as `vifDOMID.HANDLE` when its XenStore nodes appear; one message makes
+//! it a port of its bridge and brings it up, and nothing waits for a script.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -93,6 +95,8 @@ pub struct Network {
     /// The bridge was there already, and may have addresses of an earlier daemon.
     used: bool,
     bridge_name: String,
+    /// Those that guests' interfaces are ports of: the node's own, and others that lead nowhere else.
+    bridges: HashMap<String, u32>,
     uplink: String,
     mac: Mac,
     messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
@@ -101,21 +105,19 @@ pub struct Network {
 impl Network {
     /// Creates the bridge (or takes an existing one over), moves the uplink into it and brings both up, without
     /// an address. Doing it again changes nothing. `uplink` is the interface that leads out, if it matters which.
+    /// `others` are bridges that have nothing but guests' interfaces as ports.
     pub async fn set_up(
         interfaces: Interfaces,
         bridge_name: &str,
         uplink: Option<&str>,
+        others: &[String],
     ) -> Result<Self, Error> {
         let Interfaces { handle, links, messages } = interfaces;
         // Guests' interfaces are ports and nothing else: the node itself must not speak IPv6 on them.
         let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
 
         let uplink = choose_uplink(&links, uplink)?;
-        let there = links.iter().find(|link| name(link) == Some(bridge_name));
-        let bridge = match there {
-            Some(link) => link.header.index,
-            None => add_bridge(&handle, bridge_name).await?,
-        };
+        let (bridge, used) = bridge(&handle, &links, bridge_name).await?;
         let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge).up();
         set(&handle, port, || format!("making the uplink a port of {bridge_name}")).await?;
         set(&handle, LinkUnspec::new_with_name("lo").up(), || "bringing up lo".into()).await?;
@@ -124,11 +126,19 @@ impl Network {
         let mac = mac(uplink).ok_or_else(|| Error::NoMac(name(uplink).unwrap_or_default().to_owned()))?;
         let up = LinkUnspec::new_with_index(bridge).up().address(mac.0.to_vec());
         set(&handle, up, || format!("bringing up {bridge_name}")).await?;
+
+        let mut bridges = HashMap::from([(bridge_name.to_owned(), bridge)]);
+        for other in others {
+            let (index, _) = self::bridge(&handle, &links, other).await?;
+            set(&handle, LinkUnspec::new_with_index(index).up(), || format!("bringing up {other}")).await?;
+            bridges.insert(other.clone(), index);
+        }
         Ok(Network {
             handle,
             bridge,
-            used: there.is_some(),
+            used,
             bridge_name: bridge_name.to_owned(),
+            bridges,
             uplink: name(uplink).unwrap_or_default().to_owned(),
             mac,
             messages,
@@ -218,39 +228,44 @@ impl Network {
         Ok(())
     }
 
-    /// Makes guests' interfaces ports of the bridge as the kernel announces them, and calls `forwards` with
-    /// the number of the domain whose port forwards: from then on no packet to it is lost.
-    pub async fn run(mut self, forwards: impl Fn(DomId)) {
+    /// Makes guests' interfaces ports of bridges as the kernel announces them, and calls `forwards` when one
+    /// forwards: from then on no packet to it is lost. `bridge_of` names an interface's bridge, if it is not the
+    /// node's own.
+    pub async fn run(mut self, bridge_of: impl Fn(Vif) -> Option<String>, forwards: impl Fn(Vif)) {
+        let bridge = |vif| {
+            let named = bridge_of(vif).and_then(|name| self.bridges.get(&name).copied());
+            named.unwrap_or(self.bridge)
+        };
         // Those that came while there was no daemon. Messages about changes have been coming in since before this.
         match links(&self.handle).await {
             Ok(there) => {
                 for link in &there {
-                    attend(&self.handle, self.bridge, link).await.map(&forwards);
+                    attend(&self.handle, &bridge, link).await.map(&forwards);
                 }
             }
             Err(error) => tracing::error!(error = %chain(&error), "guests' interfaces are not seen"),
         }
         while let Some(message) = self.messages.next().await {
             if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload {
-                attend(&self.handle, self.bridge, &link).await.map(&forwards);
+                attend(&self.handle, &bridge, &link).await.map(&forwards);
             }
         }
     }
 }
 
-/// Makes an interface a port of the bridge if it is a guest's and not one yet. Returns the domain's number once the
-/// bridge forwards to it.
-async fn attend(handle: &Handle, bridge: u32, link: &LinkMessage) -> Option<DomId> {
-    let domid = name(link).and_then(parse_vif)?;
+/// Makes an interface a port of its bridge if it is a guest's and not one yet. Returns it once the bridge forwards to
+/// it.
+async fn attend(handle: &Handle, bridge: &impl Fn(Vif) -> u32, link: &LinkMessage) -> Option<Vif> {
+    let vif = name(link).and_then(Vif::parse)?;
     if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
         // The bridge hears of the carrier before netlink does, and without spanning tree a port with
         // a carrier forwards.
-        return link.attributes.contains(&LinkAttribute::OperState(State::Up)).then_some(domid);
+        return link.attributes.contains(&LinkAttribute::OperState(State::Up)).then_some(vif);
     }
-    let port = LinkUnspec::new_with_index(link.header.index).controller(bridge).up();
-    if let Err(error) = set(handle, port, || format!("making vif{domid}.0 a port of the bridge")).await {
+    let port = LinkUnspec::new_with_index(link.header.index).controller(bridge(vif)).up();
+    if let Err(error) = set(handle, port, || format!("making {vif} a port of its bridge")).await {
         // The interface can be gone again already; a boot that misses it times out and says so.
-        tracing::warn!(%domid, error = %chain(&error), "interface not connected");
+        tracing::warn!(%vif, error = %chain(&error), "interface not connected");
     }
     None
 }
@@ -258,19 +273,42 @@ async fn attend(handle: &Handle, bridge: u32, link: &LinkMessage) -> Option<DomI
 /// How many guests' interfaces there are now.
 pub fn count_vifs() -> usize {
     let Ok(entries) = fs::read_dir("/sys/class/net") else { return 0 };
-    entries.flatten().filter(|entry| entry.file_name().to_str().and_then(parse_vif).is_some()).count()
+    entries.flatten().filter(|entry| entry.file_name().to_str().and_then(Vif::parse).is_some()).count()
 }
 
-/// `vif3.0` belongs to domain 3.
-fn parse_vif(name: &str) -> Option<DomId> {
-    let (domid, handle) = name.strip_prefix("vif")?.split_once('.')?;
-    (handle == "0").then_some(())?;
-    domid.parse().ok().map(DomId)
+/// A guest's interface in dom0. `vif3.1` is domain 3's second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vif {
+    /// Whose it is.
+    pub domid: DomId,
+    /// Which of that domain's, counted from 0.
+    pub handle: u32,
+}
+
+impl Vif {
+    fn parse(name: &str) -> Option<Self> {
+        let (domid, handle) = name.strip_prefix("vif")?.split_once('.')?;
+        Some(Vif { domid: DomId(domid.parse().ok()?), handle: handle.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Vif {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vif{}.{}", self.domid, self.handle)
+    }
 }
 
 async fn links(handle: &Handle) -> Result<Vec<LinkMessage>, Error> {
     let step = |source| Error::Netlink { step: "listing network interfaces".into(), source };
     handle.link().get().execute().try_collect().await.map_err(step)
+}
+
+/// The bridge of that name, and whether it was there already.
+async fn bridge(handle: &Handle, links: &[LinkMessage], name: &str) -> Result<(u32, bool), Error> {
+    match links.iter().find(|link| self::name(link) == Some(name)) {
+        Some(link) => Ok((link.header.index, true)),
+        None => Ok((add_bridge(handle, name).await?, false)),
+    }
 }
 
 async fn add_bridge(handle: &Handle, bridge: &str) -> Result<u32, Error> {
@@ -312,7 +350,7 @@ fn kind(link: &LinkMessage) -> InterfaceKind {
         LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
         _ => false,
     });
-    let guests = name(link).is_none_or(|name| parse_vif(name).is_some());
+    let guests = name(link).is_none_or(|name| Vif::parse(name).is_some());
     match link.header.link_layer_type {
         _ if is_bridge => InterfaceKind::Bridge,
         LinkLayerType::Ether if !guests => InterfaceKind::Ethernet,
@@ -344,16 +382,19 @@ mod tests {
 
     #[test]
     fn only_guests_interfaces_are_taken_for_such() {
-        for (name, domid) in [
-            ("vif3.0", Some(3)),
-            ("vif12.0", Some(12)),
-            ("vif3.1", None),
+        for (name, vif) in [
+            ("vif3.0", Some((3, 0))),
+            ("vif12.0", Some((12, 0))),
+            ("vif3.1", Some((3, 1))),
             ("vif3.0-emu", None),
             ("vif.0", None),
+            ("vif3.", None),
             ("vif99999.0", None),
             ("eth0", None),
         ] {
-            assert_eq!(parse_vif(name), domid.map(DomId), "{name}");
+            let vif = vif.map(|(domid, handle)| Vif { domid: DomId(domid), handle });
+            assert_eq!(Vif::parse(name), vif, "{name}");
+            assert!(vif.is_none_or(|vif| vif.to_string() == name));
         }
     }
 }

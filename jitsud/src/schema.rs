@@ -190,7 +190,7 @@ pub struct Resources {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
-    /// `off`, `building`, `booting`, `ready`, `stopping` or `failed`.
+    /// `off`, `building`, `booting`, `ready`, `shutting_down`, `stopping` or `failed`.
     pub state: String,
     /// Why it failed, or is being stopped because of a failure.
     pub reason: Option<String>,

@@ -79,7 +79,7 @@ impl Drop for Server {
 
 async fn network(uplink: Option<&str>) -> Network {
     let interfaces = timeout(LONG, Interfaces::find()).await.unwrap().unwrap();
-    Network::set_up(interfaces, "br0", uplink).await.unwrap()
+    Network::set_up(interfaces, "br0", uplink, &[]).await.unwrap()
 }
 
 fn sh(script: &str) {
@@ -118,8 +118,9 @@ fn node_and_services_get_their_addresses_when_the_cable_is_in() {
         let mut head = [0; HEAD_BYTES];
         head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
         head[0x2c] = 64;
-        let kernels = Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }) };
-        let draft = config::parse(CONFIG, Path::new("jitsu.toml"), &kernels).unwrap();
+        let kernels =
+            Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }), disk: &|_| Ok((0, 0)) };
+        let draft = config::parse(CONFIG.as_bytes(), Path::new("jitsu.toml"), &kernels).unwrap();
         let mut network = network(Some("eth0")).await;
 
         let early = timeout(Duration::from_secs(1), addresses::obtain(&mut network, &draft)).await;

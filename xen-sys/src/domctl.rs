@@ -50,6 +50,8 @@ pub const XEN_DOMCTL_MAX_MEM: u32 = 11;
 pub const XEN_DOMCTL_SETVCPUCONTEXT: u32 = 12;
 /// Makes a new domain's vCPUs; argument [`MaxVcpus`].
 pub const XEN_DOMCTL_MAX_VCPUS: u32 = 15;
+/// Sets or asks what the scheduler knows of a domain; argument [`SchedulerOp`].
+pub const XEN_DOMCTL_SCHEDULER_OP: u32 = 16;
 /// Cleans the data cache for guest frames; argument [`CacheFlush`].
 pub const XEN_DOMCTL_CACHEFLUSH: u32 = 71;
 /// Sets the pool from which a guest's stage-2 tables are made; argument [`PagingMempool`].
@@ -262,6 +264,31 @@ pub struct PagingMempool {
     /// Bytes, a multiple of the page size.
     pub size: u64,
 }
+
+/// The credit scheduler.
+pub const XEN_SCHEDULER_CREDIT: u32 = 5;
+/// Its successor, Xen's default.
+pub const XEN_SCHEDULER_CREDIT2: u32 = 6;
+
+/// [`SchedulerOp::cmd`]: sets.
+pub const XEN_DOMCTL_SCHEDOP_PUTINFO: u32 = 0;
+
+/// `struct xen_domctl_scheduler_op`, for the two credit schedulers, whose parts of it are the same.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(8))]
+pub struct SchedulerOp {
+    /// The scheduler that runs, an `XEN_SCHEDULER_` number.
+    pub sched_id: u32,
+    /// An `XEN_DOMCTL_SCHEDOP_` number.
+    pub cmd: u32,
+    /// The domain's share of CPU time, relative to those of others.
+    pub weight: u16,
+    /// The most it gets in percent of a CPU; 0 for no bound.
+    pub cap: u16,
+    /// What other schedulers have there.
+    pub pad: [u32; 3],
+}
+const _: () = assert!(size_of::<SchedulerOp>() == 24 && offset_of!(SchedulerOp, weight) == 8);
 
 /// `struct xen_domctl_cacheflush`.
 #[derive(Clone, Copy, Debug)]

@@ -10,6 +10,9 @@ pub const KNOWN_VERSIONS: [u32; 2] = [0x15, 0x16];
 
 /// Fills a [`PhysInfo`].
 pub const XEN_SYSCTL_PHYSINFO: u32 = 3;
+/// Tells the scheduler that runs: a `u32` at the beginning of the union, an `XEN_SCHEDULER_` number of
+/// [`crate::domctl`].
+pub const XEN_SYSCTL_SCHED_ID: u32 = 4;
 /// Fills an array of [`crate::domctl::DomainInfo`]; argument [`DomainInfoList`].
 pub const XEN_SYSCTL_GETDOMAININFOLIST: u32 = 6;
 

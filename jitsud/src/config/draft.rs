@@ -7,7 +7,10 @@ use std::time::Duration;
 use super::address::{Addressing, Claims, Wish};
 use super::mac::Mac;
 use super::reader::Line;
-use super::{Config, Loaded, Node, Place, Problem, Service, TimeServer, in_file_order};
+use super::vif::{self, VifDraft};
+use super::{
+    Config, Disk, Key, Loaded, Node, Place, Problem, ReadyKey, Service, Stop, TimeServer, in_file_order,
+};
 
 /// A configuration whose addresses may still be missing, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,13 +71,19 @@ pub(super) struct Settings {
     pub name: String,
     pub dns: Vec<String>,
     pub kernel: PathBuf,
+    pub ramdisk: Option<PathBuf>,
     pub memory_mib: u32,
     pub vcpus: u32,
+    pub weight: u16,
     pub cmdline: String,
     pub ttl: Duration,
     pub idle: Duration,
     pub boot_timeout: Duration,
-    pub wait_for_key: String,
+    pub stop: Stop,
+    pub wait_for_key: ReadyKey,
+    pub keys: Vec<Key>,
+    pub vifs: Vec<VifDraft>,
+    pub disks: Vec<Disk>,
 }
 
 /// A service that wants an address by DHCP.
@@ -108,7 +117,9 @@ impl Draft {
             Some((Wish::Static(address), _)) => Some(Mac::of_address(address)),
             _ => None,
         };
-        let mut taken: Vec<Mac> = self.services.iter().filter_map(fixed).collect();
+        let vifs = self.services.iter().filter_map(|service| service.settings.as_ref());
+        let written = vifs.flat_map(|settings| &settings.vifs).filter_map(|vif| vif.mac);
+        let mut taken: Vec<Mac> = self.services.iter().filter_map(fixed).chain(written).collect();
         let mut wanted = Vec::new();
         for service in &self.services {
             let (Some((Wish::Dhcp, _)), Some(settings)) = (service.address, &service.settings) else {
@@ -147,9 +158,10 @@ impl Draft {
         }
 
         let mut complete = Vec::new();
-        let mut places = Vec::new();
+        let (mut places, mut vifs) = (Vec::new(), Vec::new());
         for (service, refused) in services.into_iter().zip(refused) {
-            let (Some((wish, line)), Some(settings), false) = (service.address, service.settings, refused)
+            let (Some((wish, line)), Some(mut settings), false) =
+                (service.address, service.settings, refused)
             else {
                 continue;
             };
@@ -159,6 +171,7 @@ impl Draft {
             };
             match found {
                 Ok((address, mac)) => {
+                    vifs.push(std::mem::take(&mut settings.vifs));
                     complete.push(settings.complete(address, mac));
                     places.push(Place { file: file.clone(), line: service.table.0 });
                 }
@@ -171,8 +184,23 @@ impl Draft {
                 }),
             }
         }
+        let mut services = Vec::new();
+        for (index, assigned) in vif::assign(&complete, &vifs).into_iter().enumerate().rev() {
+            let (service, place) = (complete.remove(index), places.remove(index));
+            match assigned {
+                Ok(vifs) => services.push((Service { vifs, ..service }, place)),
+                Err((mac, line)) => problems.push(Problem {
+                    file: file.clone(),
+                    line: line.0,
+                    service: Some(service.name),
+                    what: format!("mac {mac} already belongs to another interface"),
+                    fix: "write another one, or none".to_owned(),
+                }),
+            }
+        }
+        let (services, places) = services.into_iter().rev().unzip();
         in_file_order(&mut problems, &file);
-        let config = Config { node: draft.complete(node), services: complete };
+        let config = Config { node: draft.complete(node), services };
         Loaded { config, problems, places }
     }
 }
@@ -213,14 +241,20 @@ impl Settings {
             dns: self.dns,
             address,
             mac,
+            disks: self.disks,
+            vifs: Vec::new(),
             kernel: self.kernel,
+            ramdisk: self.ramdisk,
             memory_mib: self.memory_mib,
             vcpus: self.vcpus,
+            weight: self.weight,
             cmdline: self.cmdline,
             ttl: self.ttl,
             idle: self.idle,
             boot_timeout: self.boot_timeout,
+            stop: self.stop,
             wait_for_key: self.wait_for_key,
+            keys: self.keys,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use super::disk::probe_disk;
 use super::kernel::{Kernels, probe_kernel};
 use super::{Draft, Problem, Unusable, parse};
 use crate::text::chain;
@@ -17,7 +18,7 @@ const KERNELS: &str = "unikernels";
 /// Longest file in bytes: thousands of services, and far from filling dom0's memory.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Reads the configuration and looks at the kernels it names. `card` is where the card is mounted, if there is
+/// Reads the configuration and looks at the kernels and disks it names. `card` is where the card is mounted, if there is
 /// one; `shipped` is the file that came with the node.
 ///
 /// A user's file that is absent is none, and no mistake. One that cannot be used is a [`Problem`], and the
@@ -26,7 +27,8 @@ const MAX_FILE: u64 = 1 << 20;
 /// # Errors
 /// [`Unusable`] when the shipped file is needed, and cannot be read or is not TOML.
 pub fn load(card: Option<&Path>, shipped: &Path) -> Result<Draft, Unusable> {
-    let kernels = Kernels { card: card.map(|card| card.join(KERNELS)), probe: &probe_kernel };
+    let kernels =
+        Kernels { card: card.map(|card| card.join(KERNELS)), probe: &probe_kernel, disk: &probe_disk };
     let mut problems = Vec::new();
     if let Some(file) = card.map(|card| card.join(FILE)) {
         match read(&file).map(|bytes| bytes.and_then(|bytes| parse(&bytes, &file, &kernels))) {

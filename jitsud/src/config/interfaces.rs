@@ -56,6 +56,10 @@ impl Draft {
             what,
             fix,
         }));
+        let is_taken =
+            |name: &str| there.iter().any(|other| other.name == name && other.kind != InterfaceKind::Bridge);
+        let without = self.without_bridges(is_taken);
+        self.problems.extend(without);
         in_file_order(&mut self.problems, &self.file);
     }
 }

@@ -6,9 +6,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk::DiskIdentity;
 use crate::text::chain;
 
-/// Most bytes that the kernel files of all services may have together: they are kept in dom0's memory, half of
+/// Most bytes that the kernels and ramdisks of all services may have together: they are kept in dom0's memory, half of
 /// which they may take where it is smallest (128 MiB, `board/*/board.toml`).
 pub const MAX_KERNELS: u64 = 64 << 20;
 
@@ -31,17 +32,19 @@ pub struct KernelHead {
     pub length: u64,
 }
 
-/// Where kernels are looked for.
+/// Where kernels are looked for, and how files are looked at.
 pub struct Kernels<'a> {
     /// Where relative names start before all other places; `None` when there is no card.
     pub card: Option<PathBuf>,
-    /// Returns the first bytes of the kernel at a path, as [`probe_kernel`] does.
+    /// Returns the first bytes of the file at a path, as [`probe_kernel`] does.
     pub probe: &'a dyn Fn(&Path) -> io::Result<KernelHead>,
+    /// Looks at what is to be a disk, as [`probe_disk`](super::probe_disk) does.
+    pub disk: &'a dyn Fn(&Path) -> io::Result<DiskIdentity>,
 }
 
 impl Kernels<'_> {
-    /// The kernel of that name, or what is wrong: on the card first, then in `folder`.
-    pub fn find(&self, name: &str, folder: &Path) -> Result<(PathBuf, KernelHead), String> {
+    /// The file of that name, or what is wrong: on the card first, then in `folder`. `what` it is, is for people.
+    pub fn find(&self, what: &str, name: &str, folder: &Path) -> Result<(PathBuf, KernelHead), String> {
         let path = folder.join(name);
         // Joined with an absolute path, the card has no say.
         let on_card = self.card.as_ref().map(|card| card.join(name)).filter(|on_card| *on_card != path);
@@ -54,20 +57,20 @@ impl Kernels<'_> {
                 }
                 // One that is there and damaged is not silently replaced by another of the same name.
                 Err(error) => {
-                    return Err(format!("kernel {} cannot be read: {}", on_card.display(), chain(&error)));
+                    return Err(format!("{what} {} cannot be read: {}", on_card.display(), chain(&error)));
                 }
             }
         }
         match (self.probe)(&path) {
             Ok(head) => Ok((path, head)),
             Err(error) => {
-                Err(format!("kernel {}{elsewhere} cannot be read: {}", path.display(), chain(&error)))
+                Err(format!("{what} {}{elsewhere} cannot be read: {}", path.display(), chain(&error)))
             }
         }
     }
 }
 
-/// Reads the beginning of a kernel file.
+/// Reads the beginning of a kernel or ramdisk.
 ///
 /// # Errors
 /// Whatever opening or reading the file fails with, and [`io::ErrorKind::InvalidInput`] for what is no file.
@@ -80,7 +83,7 @@ pub fn probe_kernel(path: &Path) -> io::Result<KernelHead> {
     Ok(KernelHead { head, length })
 }
 
-/// Reads a whole kernel file.
+/// Reads a whole kernel or ramdisk.
 ///
 /// # Errors
 /// As [`probe_kernel`], and [`io::ErrorKind::FileTooLarge`] for one with more than [`MAX_KERNELS`] bytes.

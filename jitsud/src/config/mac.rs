@@ -31,6 +31,21 @@ impl Mac {
         row.into_iter().find(|mac| !taken.contains(mac)).unwrap_or(Self::xen([0; 3]))
     }
 
+    /// Reads six pairs of hexadecimal digits with colons between them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let byte = |pair: &str| {
+            let digits = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+            digits.then(|| u8::from_str_radix(pair, 16).ok())?
+        };
+        let bytes: Vec<u8> = text.split(':').map(byte).collect::<Option<_>>()?;
+        bytes.try_into().ok().map(Mac)
+    }
+
+    /// Whether it stands for several interfaces: a multicast or broadcast address.
+    pub fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
     fn xen([a, b, c]: [u8; 3]) -> Self {
         let [x, y, z] = XEN;
         Mac([x, y, z, a, b, c])
@@ -61,6 +76,20 @@ mod tests {
     fn fnv_is_as_published() {
         assert_eq!(fnv(b"".iter()), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv(b"foobar".iter()), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn addresses_are_read_as_they_are_written() {
+        for text in ["00:16:3e:7a:65:56", "ff:ff:ff:ff:ff:ff"] {
+            assert_eq!(Mac::parse(text).map(|mac| mac.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(Mac::parse("52:54:00:12:34:5A"), Mac::parse("52:54:00:12:34:5a"));
+        for text in
+            ["", "00:16:3e:7a:65", "00:16:3e:7a:65:56:00", "00:16:3e:7a:65:5", "00:16:3e:7a:65:+5", "00-16"]
+        {
+            assert_eq!(Mac::parse(text), None, "{text}");
+        }
+        assert!(Mac([1, 0, 0x5e, 0, 0, 1]).is_group() && !NODE.is_group());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! In two steps, since a DHCP server may have a say: [`parse`] makes a [`Draft`] of the text, and
 //! [`Draft::resolve`] makes a [`Config`] of that and the addresses that were leased. Both are pure; `parse` looks
-//! at kernels only through the function it is handed. [`load`] is the thin version that reads files.
+//! at kernels and disks only through the functions it is handed. [`load`] is the thin version that reads files.
 //!
 //! A mistake never hides another one and never costs more than it must: it becomes a [`Problem`] with file,
 //! line, what is wrong and the fix; a service with a problem is left out, a key of `[node]` has its default,
@@ -12,10 +12,12 @@
 //! Unknown keys are problems too: a misspelt `memroy = 64` must not run as the default.
 
 mod address;
+mod disk;
 mod draft;
 mod files;
 mod interfaces;
 mod kernel;
+mod keys;
 mod mac;
 mod names;
 mod node;
@@ -24,6 +26,7 @@ mod reader;
 mod service;
 #[cfg(test)]
 mod tests;
+mod vif;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -31,14 +34,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::Addressing;
+pub use disk::{Disk, DiskIdentity, DiskName, probe_disk};
 pub use draft::{Draft, Given, NodeDraft, Wanted};
 pub use files::load;
 pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
+pub use keys::{Key, ReadyKey};
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
 pub use problem::{MAX_PROBLEMS, Problem, Unusable};
 pub use service::{MAX_CMDLINE, MAX_MEMORY_MIB, MAX_VCPUS};
+pub use vif::Vif;
 
 use reader::{Line, Reader, Source};
 use toml::de::DeTable;
@@ -104,12 +110,20 @@ pub struct Service {
     pub address: Ipv4Addr,
     /// Its address on the link.
     pub mac: Mac,
+    /// Its block devices.
+    pub disks: Vec<Disk>,
+    /// Its network interfaces beyond the one that has `address` and `mac`.
+    pub vifs: Vec<Vif>,
     /// The kernel's full path; it was a zImage when the file was read.
     pub kernel: PathBuf,
+    /// The full path of the kernel's ramdisk, if it has one.
+    pub ramdisk: Option<PathBuf>,
     /// Memory in MiB.
     pub memory_mib: u32,
     /// Virtual CPUs, 1..=[`MAX_VCPUS`].
     pub vcpus: u32,
+    /// Its share of CPU time, at least 1, relative to those of others and dom0, which has 256.
+    pub weight: u16,
     /// The guest's own arguments, at most [`MAX_CMDLINE`] bytes; the node puts `ip=` in front.
     pub cmdline: String,
     /// How long a DNS answer may be cached.
@@ -118,8 +132,24 @@ pub struct Service {
     pub idle: Duration,
     /// How long it may take to get ready.
     pub boot_timeout: Duration,
-    /// The XenStore key that it writes when it accepts connections, relative to `/local/domain/N`.
-    pub wait_for_key: String,
+    /// How it is ended.
+    pub stop: Stop,
+    /// The XenStore key that it writes when it accepts connections.
+    pub wait_for_key: ReadyKey,
+    /// The XenStore keys that it finds, beside those that every domain has.
+    pub keys: Vec<Key>,
+}
+
+/// How a service is ended when it is not needed any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// Its domain is destroyed.
+    Destroy,
+    /// Its guest is asked to switch itself off.
+    Shutdown {
+        /// After so long it is destroyed all the same.
+        timeout: Duration,
+    },
 }
 
 /// A usable configuration and what was wrong with the rest of the file.
@@ -225,7 +255,8 @@ pub(crate) fn loaded(text: &str) -> Loaded {
     let mut head = [0; HEAD_BYTES];
     head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
     head[0x2c] = 64;
-    let kernels = Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }) };
+    let kernels =
+        Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }), disk: &|_| Ok((0, 0)) };
     let draft = parse(text.as_bytes(), Path::new("jitsu.toml"), &kernels).unwrap();
     let addressing = draft.node.addressing.unwrap();
     draft.resolve(addressing, &[], Duration::ZERO)

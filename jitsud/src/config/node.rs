@@ -113,12 +113,7 @@ fn time_server(text: &str) -> Result<TimeServer, String> {
 
 fn interface(reader: &mut Reader<'_, '_>, key: &str, example: &str, otherwise: &str) -> Option<String> {
     let name = reader.string(key, &format!("{key} = {example:?}"))?;
-    let usable = |c: char| c.is_ascii_graphic() && c != '/' && c != ':' && c != '%';
-    if (1..=MAX_INTERFACE).contains(&name.value.len())
-        && name.value.chars().all(usable)
-        && name.value != "."
-        && name.value != ".."
-    {
+    if is_interface_name(name.value) {
         return Some(name.value.to_owned());
     }
     reader.problem(
@@ -127,6 +122,12 @@ fn interface(reader: &mut Reader<'_, '_>, key: &str, example: &str, otherwise: &
         format!("write for example {key} = {example:?}; {otherwise} is used meanwhile"),
     );
     None
+}
+
+/// Whether Linux takes it for an interface's name.
+pub fn is_interface_name(name: &str) -> bool {
+    let usable = |c: char| c.is_ascii_graphic() && c != '/' && c != ':' && c != '%';
+    (1..=MAX_INTERFACE).contains(&name.len()) && name.chars().all(usable) && name != "." && name != ".."
 }
 
 fn kernels(reader: &mut Reader<'_, '_>) -> PathBuf {

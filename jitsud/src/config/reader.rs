@@ -94,6 +94,26 @@ impl<'p, 'a> Reader<'p, 'a> {
         Reader { source, table, line, service: None, problems, found: 0 }
     }
 
+    /// Reads a table inside this one: what is wrong with it is wrong with this one, too.
+    pub fn within<R>(
+        &mut self,
+        line: Line,
+        table: &'a DeTable<'a>,
+        read: impl FnOnce(&mut Reader<'_, 'a>) -> R,
+    ) -> R {
+        let mut inside = Reader {
+            source: self.source,
+            table,
+            line,
+            service: self.service.clone(),
+            problems: self.problems,
+            found: 0,
+        };
+        let result = read(&mut inside);
+        self.found += inside.found;
+        result
+    }
+
     /// Whether nothing was wrong with this table so far.
     pub fn clean(&self) -> bool {
         self.found == 0
@@ -198,6 +218,24 @@ impl<'p, 'a> Reader<'p, 'a> {
             DeValue::Table(table) => Some((line, table)),
             other => self.wrong_type(key, line, other, "a table", example),
         }
+    }
+
+    /// A table of strings, with the names that they have in it; what is no string is reported and left out.
+    pub fn strings_by_name(&mut self, key: &str, example: &str) -> Vec<(&'a str, Field<&'a str>)> {
+        let Some((_, table)) = self.table(key, example) else {
+            return Vec::new();
+        };
+        let mut strings = Vec::new();
+        for (name, value) in table {
+            let (name, line) = (name.get_ref().as_ref(), self.source.line(&name.span()));
+            match value.get_ref() {
+                DeValue::String(text) => strings.push((name, Field { value: text.as_ref(), line })),
+                other => {
+                    self.wrong_type::<()>(&format!("{key}.{name}"), line, other, "a string", example);
+                }
+            }
+        }
+        strings
     }
 
     /// A list of tables; what is no table in it is reported and left out.

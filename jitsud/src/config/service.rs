@@ -1,26 +1,34 @@
 //! A `[[service]]` table: each key on its own, then against the node and the services before it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, address, names};
+use super::{NodeDraft, Stop, address, disk, keys, names, vif};
+use crate::domain::DEFAULT_WEIGHT;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 18] = [
     "name",
     "dns",
     "address",
     "kernel",
+    "ramdisk",
     "memory",
     "vcpus",
+    "weight",
     "cmdline",
     "ttl",
     "idle",
     "boot_timeout",
+    "stop",
+    "stop_timeout",
     "wait_for_key",
+    "keys",
+    "vif",
+    "disk",
 ];
 
 /// Most memory for one service in MiB. The boards have 1 or 2 GiB in all.
@@ -36,15 +44,14 @@ pub const MAX_CMDLINE: usize = 896;
 const DEFAULT_MEMORY_MIB: u32 = 16;
 const DEFAULT_TTL: u32 = 60;
 const DEFAULT_BOOT_TIMEOUT: u32 = 10;
-const DEFAULT_KEY: &str = "data/ready";
 
 /// Longest TTL in seconds, a day: what is cached longer outlives every sensible idle time.
 const MAX_TTL: u32 = 86_400;
 /// Longest idle time in seconds, a week.
 const MAX_IDLE: u32 = 604_800;
 const MAX_BOOT_TIMEOUT: u32 = 300;
-/// Longest relative XenStore path in bytes, `XENSTORE_REL_PATH_MAX` (`xen/include/public/io/xs_wire.h`).
-const MAX_KEY: usize = 2048;
+const DEFAULT_STOP_TIMEOUT: u32 = 10;
+const MAX_STOP_TIMEOUT: u32 = 300;
 
 /// Where a zImage is put, counted from the beginning of memory; what is below holds page tables.
 const IMAGE_OFFSET: u64 = 0x8000;
@@ -56,8 +63,9 @@ const MIB: u64 = 1 << 20;
 pub struct Claims {
     names: HashMap<String, String>,
     dns: HashMap<String, String>,
-    /// The kernel files that will be kept in memory, and their lengths in bytes.
-    kernels: HashMap<PathBuf, u64>,
+    /// The files that will be kept in memory, and their lengths in bytes.
+    files: HashMap<PathBuf, u64>,
+    disks: disk::Claims,
 }
 
 impl Claims {
@@ -65,7 +73,7 @@ impl Claims {
     pub fn of(node: &NodeDraft) -> Self {
         let fqdn = format!("{}.{}", node.name, node.domain);
         let dns = HashMap::from([(fqdn, "the node".to_owned())]);
-        Claims { names: HashMap::new(), dns, kernels: HashMap::new() }
+        Claims { names: HashMap::new(), dns, files: HashMap::new(), disks: disk::Claims::default() }
     }
 }
 
@@ -83,15 +91,21 @@ pub fn read(
     let dns = dns(reader, name.as_deref(), node, claims);
     let address = address::of_service(reader, node.addressing.as_ref());
     let image = image(reader, node, claims, kernels);
+    let ramdisk = ramdisk(reader, node, claims, kernels);
     let memory = reader.number("memory", 1, MAX_MEMORY_MIB, "MiB");
     if let Some((_, size)) = &image {
-        enough_memory(reader, memory, *size);
+        enough_memory(reader, memory, *size, ramdisk.as_ref().map(|(_, size)| *size));
     }
     let vcpus = reader.number("vcpus", 1, MAX_VCPUS, "CPUs");
+    let weight = reader.number("weight", 1, u16::MAX.into(), "(256 is a domain's usual share)");
     let cmdline = cmdline(reader);
     let (ttl, idle) = times(reader);
     let boot_timeout = reader.number("boot_timeout", 1, MAX_BOOT_TIMEOUT, "seconds");
-    let wait_for_key = wait_for_key(reader);
+    let stop = stop(reader);
+    let wait_for_key = keys::wait_for_key(reader);
+    let keys = keys::keys(reader, &wait_for_key);
+    let vifs = vif::read(reader);
+    let disks = disk::read(reader, &mut claims.disks, kernels);
 
     let owner = name.clone().unwrap_or_else(|| format!("the service on line {}", reader.line.0));
     let settings = || {
@@ -99,13 +113,19 @@ pub fn read(
             name: name?,
             dns: dns?,
             kernel: image?.0,
+            ramdisk: ramdisk.map(|(path, _)| path),
             memory_mib: memory.map_or(DEFAULT_MEMORY_MIB, |memory| memory.value),
             vcpus: vcpus.map_or(1, |vcpus| vcpus.value),
+            weight: weight.and_then(|weight| weight.value.try_into().ok()).unwrap_or(DEFAULT_WEIGHT),
             cmdline,
             ttl,
             idle,
             boot_timeout: seconds(boot_timeout.map_or(DEFAULT_BOOT_TIMEOUT, |timeout| timeout.value)),
+            stop,
             wait_for_key,
+            keys,
+            vifs,
+            disks,
         })
     };
     ServiceDraft {
@@ -202,7 +222,7 @@ fn image(
         reader.problem(line, "kernel is empty", "name an ARM zImage");
         return None;
     }
-    let (path, head) = match kernels.find(value, &node.kernels) {
+    let (path, head) = match kernels.find("kernel", value, &node.kernels) {
         Ok(found) => found,
         Err(fault) => {
             reader.problem(line, fault, "put the zImage there or correct the path");
@@ -216,32 +236,72 @@ fn image(
             return None;
         }
     };
-    // Whole files are kept in dom0's memory, one that several services run once.
-    let others: u64 =
-        claims.kernels.iter().filter(|(other, _)| **other != path).map(|(_, length)| length).sum();
-    if others.saturating_add(head.length) > MAX_KERNELS {
-        let (length, most) = (head.length.div_ceil(MIB), MAX_KERNELS / MIB);
-        let what = match others {
-            0 => format!("kernel {} has {length} MiB, more than {most}", path.display()),
-            others => format!(
-                "kernel {} has {length} MiB, too many beside the {} MiB of the kernels before it",
-                path.display(),
-                others.div_ceil(MIB)
-            ),
-        };
-        reader.problem(line, what, format!("make it smaller: all kernels together may have {most} MiB"));
-        return None;
-    }
-    claims.kernels.insert(path.clone(), head.length);
+    keep_in_memory(reader, claims, "kernel", line, &path, head.length)?;
     Some((path, size.max(head.length)))
 }
 
-fn enough_memory(reader: &mut Reader<'_, '_>, memory: Option<Field<u32>>, image: u64) {
-    let needed = (IMAGE_OFFSET + image).div_ceil(MIB) + BESIDE_IMAGE_MIB;
+/// The ramdisk's path and its size in bytes; `None` also when there is none.
+fn ramdisk(
+    reader: &mut Reader<'_, '_>,
+    node: &NodeDraft,
+    claims: &mut Claims,
+    kernels: &Kernels<'_>,
+) -> Option<(PathBuf, u64)> {
+    let Field { value, line } = reader.string("ramdisk", "ramdisk = \"initrd\"")?;
+    let found = match value {
+        "" => Err("ramdisk is empty".to_owned()),
+        _ => kernels.find("ramdisk", value, &node.kernels),
+    };
+    let (fault, fix) = match found {
+        Ok((path, head)) if head.length > 0 => {
+            keep_in_memory(reader, claims, "ramdisk", line, &path, head.length)?;
+            return Some((path, head.length));
+        }
+        Ok((path, _)) => (format!("ramdisk {} is an empty file", path.display()), "copy the file again"),
+        Err(fault) => (fault, "put the file there, correct the path, or remove the key"),
+    };
+    reader.problem(line, fault, fix);
+    None
+}
+
+/// Notes a file of `length` bytes that will be kept in dom0's memory, once for all services that use it; `None`,
+/// with a problem, when that is too much.
+fn keep_in_memory(
+    reader: &mut Reader<'_, '_>,
+    claims: &mut Claims,
+    what: &str,
+    line: Line,
+    path: &Path,
+    length: u64,
+) -> Option<()> {
+    let others: u64 = claims.files.iter().filter(|(other, _)| *other != path).map(|(_, length)| length).sum();
+    if others.saturating_add(length) <= MAX_KERNELS {
+        claims.files.insert(path.to_owned(), length);
+        return Some(());
+    }
+    let (length, most) = (length.div_ceil(MIB), MAX_KERNELS / MIB);
+    let fault = match others {
+        0 => format!("{what} {} has {length} MiB, more than {most}", path.display()),
+        others => format!(
+            "{what} {} has {length} MiB, too many beside the {} MiB of those before it",
+            path.display(),
+            others.div_ceil(MIB)
+        ),
+    };
+    let fix = format!("make it smaller: all kernels and ramdisks together may have {most} MiB");
+    reader.problem(line, fault, fix);
+    None
+}
+
+fn enough_memory(reader: &mut Reader<'_, '_>, memory: Option<Field<u32>>, image: u64, ramdisk: Option<u64>) {
+    let needed = (IMAGE_OFFSET + image + ramdisk.unwrap_or(0)).div_ceil(MIB) + BESIDE_IMAGE_MIB;
     let (given, line) = memory.map_or((DEFAULT_MEMORY_MIB, reader.line), |field| (field.value, field.line));
     let already_reported = memory.is_none() && reader.has("memory");
     if !already_reported && u64::from(given) < needed {
-        let what = format!("memory = {given} MiB is too little for a kernel of {} KiB", image.div_ceil(1024));
+        let ramdisk =
+            ramdisk.map_or(String::new(), |size| format!(" and a ramdisk of {} KiB", size.div_ceil(1024)));
+        let image = image.div_ceil(1024);
+        let what = format!("memory = {given} MiB is too little for a kernel of {image} KiB{ramdisk}");
         reader.problem(line, what, format!("give at least memory = {needed}"));
     }
 }
@@ -275,25 +335,28 @@ fn times(reader: &mut Reader<'_, '_>) -> (Duration, Duration) {
     (seconds(ttl), seconds(idle.value))
 }
 
-fn wait_for_key(reader: &mut Reader<'_, '_>) -> String {
-    let Some(Field { value, line }) = reader.string("wait_for_key", "wait_for_key = \"data/ready\"") else {
-        return DEFAULT_KEY.to_owned();
-    };
-    // The characters that a XenStore path may have (`docs/misc/xenstore.txt` of Xen).
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-/_@".contains(c);
-    let fault = if value.starts_with('/') {
-        "is not relative to the domain's directory"
-    } else if value.len() > MAX_KEY || value.split('/').any(str::is_empty) || !value.chars().all(allowed) {
-        "is not a XenStore path"
-    } else {
-        return value.to_owned();
-    };
-    reader.problem(
-        line,
-        format!("wait_for_key {value:?} {fault}"),
-        format!("write for example {DEFAULT_KEY:?}"),
-    );
-    DEFAULT_KEY.to_owned()
+fn stop(reader: &mut Reader<'_, '_>) -> Stop {
+    let timeout = reader.number("stop_timeout", 1, MAX_STOP_TIMEOUT, "seconds");
+    let example = "stop = \"shutdown\"";
+    let how = reader.string("stop", example);
+    match how.map(|how| how.value) {
+        Some("shutdown") => {
+            let timeout = timeout.map_or(DEFAULT_STOP_TIMEOUT, |timeout| timeout.value);
+            return Stop::Shutdown { timeout: seconds(timeout) };
+        }
+        Some("destroy") | None => {
+            if let Some(timeout) = timeout {
+                let fix = format!("write {example}, or remove stop_timeout");
+                reader.problem(timeout.line, "stop_timeout is for guests that are asked to shut down", fix);
+            }
+        }
+        Some(other) => {
+            let line = reader.line_of("stop");
+            let fix = "write \"destroy\", or \"shutdown\" for a guest that can switch itself off";
+            reader.problem(line, format!("stop = {other:?} is not known"), fix);
+        }
+    }
+    Stop::Destroy
 }
 
 fn seconds(number: u32) -> Duration {

@@ -69,8 +69,19 @@ fn kernels(path: &Path) -> io::Result<KernelHead> {
     files.get(key).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
 }
 
+/// Disks, good and bad; two of them are the same file.
+fn disks(path: &Path) -> io::Result<DiskIdentity> {
+    match path.to_str().unwrap_or("") {
+        "/srv/a.img" | "/srv/link-to-a.img" => Ok((1, 10)),
+        "/srv/b.img" => Ok((1, 11)),
+        "/dev/sda1" => Ok((u64::MAX, 0x801)),
+        "/srv" => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a block device")),
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such file")),
+    }
+}
+
 fn read(text: &str) -> Result<Draft, Unusable> {
-    parse(text.as_bytes(), Path::new("jitsu.toml"), &Kernels { card: None, probe: &kernels })
+    parse(text.as_bytes(), Path::new("jitsu.toml"), &Kernels { card: None, probe: &kernels, disk: &disks })
 }
 
 /// What becomes of a text with static addresses.
@@ -105,14 +116,20 @@ fn defaults_are_as_documented() {
         dns: vec!["www.jitsu.test".to_owned()],
         address: Ipv4Addr::new(10, 0, 2, 20),
         mac: Mac([0x00, 0x16, 0x3e, 0, 2, 20]),
+        disks: Vec::new(),
+        vifs: Vec::new(),
         kernel: PathBuf::from("/usr/lib/jitsu/kernels/www"),
+        ramdisk: None,
         memory_mib: 16,
         vcpus: 1,
+        weight: 256,
         cmdline: String::new(),
         ttl: Duration::from_secs(60),
         idle: Duration::from_secs(120),
         boot_timeout: Duration::from_secs(10),
-        wait_for_key: "data/ready".to_owned(),
+        stop: Stop::Destroy,
+        wait_for_key: ReadyKey { path: "data/ready".to_owned(), value: None },
+        keys: Vec::new(),
     };
     assert_eq!(loaded.config.services, [www]);
 }
@@ -149,7 +166,7 @@ fn every_key_is_used() {
     assert_eq!(service.dns, ["one.jitsu.test", "jitsu.test", "x.y.jitsu.test"]);
     assert_eq!(service.kernel, Path::new("/srv/other"));
     assert_eq!((service.memory_mib, service.vcpus), (4, 2));
-    assert_eq!((service.cmdline.as_str(), service.wait_for_key.as_str()), ("token=abc", "data/up"));
+    assert_eq!((service.cmdline.as_str(), service.wait_for_key.path.as_str()), ("token=abc", "data/up"));
     let times = (service.ttl.as_secs(), service.idle.as_secs(), service.boot_timeout.as_secs());
     assert_eq!(times, (5, 5, 3));
 }

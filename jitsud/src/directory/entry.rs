@@ -13,7 +13,7 @@ use super::{
     Afterwards, Death, Effect, Event, FIRST_BACK_OFF, Incarnation, LONGEST_BACK_OFF, MAX_WAITING, Moment,
     Outbox, Phase, SOUND_AFTER, Stage, State, Ticket, Timeline,
 };
-use crate::config::Service;
+use crate::config::{Service, Stop};
 use crate::summoner::{ServiceId, SummonError, Summoned};
 
 /// One service of the directory.
@@ -111,7 +111,9 @@ impl Entry {
     /// When [`Entry::timer`] has something to do.
     pub(super) fn deadline(&self) -> Option<Moment> {
         match &self.state {
-            State::Booting { until, .. } | State::Ready { until, .. } => Some(*until),
+            State::Booting { until, .. } | State::Ready { until, .. } | State::ShuttingDown { until, .. } => {
+                Some(*until)
+            }
             State::Stopping { retry, .. } => *retry,
             State::Off | State::Building { .. } | State::Failed { .. } => None,
         }
@@ -163,6 +165,7 @@ impl Entry {
             }
             State::Building { .. }
             | State::Booting { .. }
+            | State::ShuttingDown { .. }
             | State::Stopping { then: Afterwards::Off, .. } => self.wait(received, ticket, out),
             State::Off | State::Failed { .. } => {
                 self.wait(received, ticket, out);
@@ -231,6 +234,13 @@ impl Entry {
             State::Ready { .. } => {
                 self.fail(now, format!("its domain {}{colon}{detail}", death.as_str()), out);
             }
+            State::ShuttingDown { .. } => {
+                let why = format!("its domain {}", death.as_str());
+                if !matches!(death, Death::Poweroff) {
+                    tracing::warn!(service = self.service.name, "asked to shut down, {why}{colon}{detail}");
+                }
+                self.destroy(now, Afterwards::Off, &why, out);
+            }
             _ => self.meaningless("died"),
         }
     }
@@ -270,7 +280,9 @@ impl Entry {
             State::Off => {}
             State::Failed { .. } => self.set_state(now, State::Off, why, out),
             State::Building { early } => *early = Some(Early::Unwanted(why.to_owned())),
-            State::Booting { .. } | State::Ready { .. } => self.destroy(now, Afterwards::Off, why, out),
+            State::Booting { .. } => self.destroy(now, Afterwards::Off, why, out),
+            State::Ready { .. } => self.end(now, why, out),
+            State::ShuttingDown { .. } => {}
             State::Stopping { then, tries: 0, .. } => *then = Afterwards::Off,
             State::Stopping { .. } => {}
         }
@@ -292,6 +304,15 @@ impl Entry {
             State::Ready { .. } => {
                 self.failures_in_a_row = 0;
                 let why = format!("nobody asked for {} s", self.service.idle.as_secs());
+                self.end(now, &why, out);
+            }
+            State::ShuttingDown { .. } => {
+                let timeout = match self.service.stop {
+                    Stop::Shutdown { timeout } => timeout.as_secs(),
+                    Stop::Destroy => 0,
+                };
+                let why = format!("its domain did not switch itself off within {timeout} s");
+                tracing::warn!(service = self.service.name, "{why}: it is destroyed");
                 self.destroy(now, Afterwards::Off, &why, out);
             }
             State::Stopping { domid, retry, .. } => {
@@ -354,6 +375,19 @@ impl Entry {
             self.destroy(now, then, &reason, out);
         } else {
             self.set_state(now, State::Failed { reason: reason.clone(), until }, &reason, out);
+        }
+    }
+
+    /// Ends a life that nobody needs any more, in the way that the service wants. Only for [`State::Ready`]: who is
+    /// still booting need not be able to shut down.
+    fn end(&mut self, now: Moment, why: &str, out: &mut Outbox) {
+        match (&self.state, self.service.stop) {
+            (State::Ready { domid, .. }, Stop::Shutdown { timeout }) => {
+                let (domid, until) = (*domid, now.after(timeout));
+                self.set_state(now, State::ShuttingDown { domid, until }, why, out);
+                out.effects.push(Effect::ShutDown { incarnation: self.incarnation(), domid });
+            }
+            _ => self.destroy(now, Afterwards::Off, why, out),
         }
     }
 

@@ -10,6 +10,9 @@
 //!    └──────── stop ────┘  back-off, then summon: Building
 //! ```
 //!
+//! A service with `stop = "shutdown"` goes from Ready to Stopping by way of ShuttingDown, where its guest has
+//! been asked to switch itself off and has some time to do so.
+//!
 //! A pure core: time is an argument ([`Moment`]), what is to be done comes back as [`Effect`]s. The driver
 //! executes them and reports what happened as [`Input`]s, in whatever order it happens. It relies on the
 //! driver for one thing only: that every [`Effect::Build`] is answered by `Built` or `BuildFailed`, and every
@@ -163,6 +166,13 @@ pub enum Effect {
     Build {
         /// For which life.
         incarnation: Incarnation,
+    },
+    /// Ask the guest to switch itself off; when it has, report `Died` as ever.
+    ShutDown {
+        /// Of which life.
+        incarnation: Incarnation,
+        /// The domain's number.
+        domid: DomId,
     },
     /// Destroy the domain and what belongs to it; report `Stopped` or `StopFailed`.
     Destroy {

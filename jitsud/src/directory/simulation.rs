@@ -4,11 +4,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
-use super::tests::{BOOT_TIMEOUT, IDLE, config};
+use super::tests::{BOOT_TIMEOUT, IDLE, STOP_TIMEOUT, config};
 use super::*;
+use crate::config::Stop;
 
 const SERVICES: usize = 3;
 const REQUESTS: u64 = 400;
+/// The service that is asked to switch itself off before it is destroyed.
+const GENTLE: ServiceId = ServiceId(1);
 const MS: u64 = 1_000_000;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and good enough for choosing what goes wrong.
@@ -44,6 +47,7 @@ struct World {
     next_domid: u16,
     open_tickets: HashSet<Ticket>,
     builds: u64,
+    shutdowns: u64,
     outcomes: [u64; 4],
 }
 
@@ -58,6 +62,7 @@ impl World {
             next_domid: 1,
             open_tickets: HashSet::new(),
             builds: 0,
+            shutdowns: 0,
             outcomes: [0; 4],
         }
     }
@@ -75,6 +80,17 @@ impl World {
     fn execute(&mut self, effect: Effect) {
         match effect {
             Effect::Build { incarnation } => self.build(incarnation),
+            Effect::ShutDown { incarnation, domid: _ } => {
+                assert_eq!(self.alive.get(&incarnation.service.0), Some(&incarnation), "asks a stranger");
+                assert_eq!(incarnation.service, GENTLE, "a service that is to be destroyed");
+                // It may not listen, take too long, or not do as it was told.
+                let at = self.soon(2 * STOP_TIMEOUT.as_millis() as u64);
+                let deaths = [Some(Death::Poweroff), Some(Death::Poweroff), Some(Death::Crash), None];
+                if let Some(death) = deaths[self.random.below(4) as usize] {
+                    self.report(at, Input::Died { incarnation, death, detail: String::new() });
+                }
+                self.shutdowns += 1;
+            }
             Effect::Destroy { incarnation, domid: _ } => {
                 assert_eq!(self.alive.get(&incarnation.service.0), Some(&incarnation), "destroys a stranger");
                 let at = self.soon(2000);
@@ -187,10 +203,12 @@ fn subject(input: &Input) -> Option<Incarnation> {
 
 #[test]
 fn a_world_of_failures() {
-    let mut outcomes = [0; 4];
+    let (mut outcomes, mut shutdowns) = ([0; 4], 0);
+    let mut config = config(SERVICES);
+    config.services[GENTLE.0].stop = Stop::Shutdown { timeout: STOP_TIMEOUT };
     for seed in 0..300 {
         let mut world = World::new(seed);
-        let mut directory = Directory::new(&config(SERVICES), Moment(0));
+        let mut directory = Directory::new(&config, Moment(0));
         // Some seeds ask often, so that queues fill; others leave time for idleness.
         let spread = [1, 1_000, 3_600_000][seed as usize % 3];
         for ticket in 0..REQUESTS {
@@ -219,8 +237,10 @@ fn a_world_of_failures() {
         assert_eq!(starts, world.builds, "seed {seed}");
         assert_eq!(world.outcomes.iter().sum::<u64>(), REQUESTS, "seed {seed}");
         assert!(shut_down || world.outcomes[3] == 0, "seed {seed}");
+        shutdowns += world.shutdowns;
         outcomes.iter_mut().zip(world.outcomes).for_each(|(sum, count)| *sum += count);
     }
     // Every kind of outcome was seen, or this has tested nothing.
     assert!(outcomes.iter().all(|count| *count > 10), "{outcomes:?}");
+    assert!(shutdowns > 10, "{shutdowns}");
 }

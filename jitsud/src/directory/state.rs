@@ -30,6 +30,13 @@ pub enum State {
         /// When it is stopped if nobody asks for it.
         until: Moment,
     },
+    /// Its domain was asked to switch itself off.
+    ShuttingDown {
+        /// The domain.
+        domid: DomId,
+        /// When it is destroyed if it has not done so.
+        until: Moment,
+    },
     /// Its domain is being destroyed.
     Stopping {
         /// The domain.
@@ -86,6 +93,8 @@ pub enum Phase {
     Booting,
     /// [`State::Ready`]
     Ready,
+    /// [`State::ShuttingDown`]
+    ShuttingDown,
     /// [`State::Stopping`]
     Stopping,
     /// [`State::Failed`]
@@ -100,6 +109,7 @@ impl State {
             State::Building { .. } => Phase::Building,
             State::Booting { .. } => Phase::Booting,
             State::Ready { .. } => Phase::Ready,
+            State::ShuttingDown { .. } => Phase::ShuttingDown,
             State::Stopping { .. } => Phase::Stopping,
             State::Failed { .. } => Phase::Failed,
         }
@@ -108,9 +118,10 @@ impl State {
     /// The domain, where one is known.
     pub fn domid(&self) -> Option<DomId> {
         match self {
-            State::Booting { domid, .. } | State::Ready { domid, .. } | State::Stopping { domid, .. } => {
-                Some(*domid)
-            }
+            State::Booting { domid, .. }
+            | State::Ready { domid, .. }
+            | State::ShuttingDown { domid, .. }
+            | State::Stopping { domid, .. } => Some(*domid),
             State::Off | State::Building { .. } | State::Failed { .. } => None,
         }
     }
@@ -127,19 +138,27 @@ impl State {
 
 impl Phase {
     /// All phases.
-    pub const ALL: [Phase; 6] =
-        [Phase::Off, Phase::Building, Phase::Booting, Phase::Ready, Phase::Stopping, Phase::Failed];
+    pub const ALL: [Phase; 7] = [
+        Phase::Off,
+        Phase::Building,
+        Phase::Booting,
+        Phase::Ready,
+        Phase::ShuttingDown,
+        Phase::Stopping,
+        Phase::Failed,
+    ];
 
     /// Whether a service may go from this phase to that one.
     pub fn may_become(self, next: Phase) -> bool {
-        use Phase::{Booting, Building, Failed, Off, Ready, Stopping};
+        use Phase::{Booting, Building, Failed, Off, Ready, ShuttingDown, Stopping};
         match self {
             // Booting, Ready: an earlier daemon has made its domain.
             Off => matches!(next, Building | Booting | Ready),
             // Off: it was not wanted any more, and then could not be built anyway.
             Building => matches!(next, Booting | Failed | Off),
             Booting => matches!(next, Ready | Stopping),
-            Ready => matches!(next, Stopping),
+            Ready => matches!(next, ShuttingDown | Stopping),
+            ShuttingDown => matches!(next, Stopping),
             // Not straight to Building: Off comes between, however shortly.
             Stopping => matches!(next, Off | Failed),
             Failed => matches!(next, Building | Off),
@@ -149,7 +168,7 @@ impl Phase {
     /// Whether a domain may exist for the service.
     pub fn may_have_domain(self) -> bool {
         match self {
-            Phase::Building | Phase::Booting | Phase::Ready | Phase::Stopping => true,
+            Phase::Building | Phase::Booting | Phase::Ready | Phase::ShuttingDown | Phase::Stopping => true,
             Phase::Off | Phase::Failed => false,
         }
     }
@@ -161,6 +180,7 @@ impl Phase {
             Phase::Building => "building",
             Phase::Booting => "booting",
             Phase::Ready => "ready",
+            Phase::ShuttingDown => "shutting_down",
             Phase::Stopping => "stopping",
             Phase::Failed => "failed",
         }

@@ -4,11 +4,12 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::{Mac, Node, Service};
+use crate::config::{Mac, Node, ReadyKey, Service, Stop};
 
 pub const TTL: Duration = Duration::from_secs(60);
 pub const IDLE: Duration = Duration::from_secs(120);
 pub const BOOT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A configuration with that many services.
 pub fn config(services: usize) -> Config {
@@ -17,14 +18,20 @@ pub fn config(services: usize) -> Config {
         dns: vec![format!("s{index}.jitsu.test")],
         address: address(index),
         mac: Mac::of_address(address(index)),
+        disks: Vec::new(),
+        vifs: Vec::new(),
         kernel: PathBuf::from("/kernel"),
+        ramdisk: None,
         memory_mib: 4,
         vcpus: 1,
+        weight: 256,
         cmdline: String::new(),
         ttl: TTL,
         idle: IDLE,
         boot_timeout: BOOT_TIMEOUT,
-        wait_for_key: "data/ready".to_owned(),
+        stop: Stop::Destroy,
+        wait_for_key: ReadyKey::default(),
+        keys: Vec::new(),
     };
     let node = Node {
         name: "node".to_owned(),
@@ -59,6 +66,13 @@ struct Script {
 impl Script {
     fn new() -> Self {
         Script { directory: Directory::new(&config(1), Moment(0)), seconds: 0.0 }
+    }
+
+    /// With a service that is asked to switch itself off.
+    fn gentle() -> Self {
+        let mut config = config(1);
+        config.services[0].stop = Stop::Shutdown { timeout: STOP_TIMEOUT };
+        Script { directory: Directory::new(&config, Moment(0)), seconds: 0.0 }
     }
 
     fn now(&self) -> Moment {
@@ -125,6 +139,10 @@ fn destroy(number: u64) -> Effect {
     Effect::Destroy { incarnation: life(number), domid: domid(number) }
 }
 
+fn shut_down(number: u64) -> Effect {
+    Effect::ShutDown { incarnation: life(number), domid: domid(number) }
+}
+
 fn up(ticket: u64) -> Effect {
     let outcome = Ok(Summoned { address: address(0), ttl: TTL });
     Effect::Answer { ticket: Ticket(ticket), outcome }
@@ -141,7 +159,7 @@ fn refused(ticket: u64, error: SummonError) -> Effect {
 
 #[test]
 fn transitions_are_these_and_no_others() {
-    use Phase::{Booting, Building, Failed, Off, Ready, Stopping};
+    use Phase::{Booting, Building, Failed, Off, Ready, ShuttingDown, Stopping};
     let legal = [
         (Off, Building),
         (Off, Booting),
@@ -151,7 +169,9 @@ fn transitions_are_these_and_no_others() {
         (Building, Off),
         (Booting, Ready),
         (Booting, Stopping),
+        (Ready, ShuttingDown),
         (Ready, Stopping),
+        (ShuttingDown, Stopping),
         (Stopping, Off),
         (Stopping, Failed),
         (Failed, Building),
@@ -324,6 +344,68 @@ fn the_ends_of_domains() {
     let codes = [Death::Poweroff, Death::Reboot, Death::Suspend, Death::Crash, Death::Watchdog];
     assert_eq!([0, 1, 2, 3, 4].map(Death::from_code), codes);
     assert_eq!(Death::from_code(200), Death::Crash);
+}
+
+#[test]
+fn a_guest_that_switches_itself_off_when_asked_is_destroyed_then() {
+    let mut script = Script::gentle();
+    script.start(1);
+    script.wait(120.0);
+    assert_eq!(script.send(Input::Timer), [shut_down(1)]);
+    assert_eq!((script.phase(), script.deadline_in()), (Phase::ShuttingDown, Some(5.0)));
+    assert_eq!(script.send(Input::Timer), [], "asked once");
+    script.wait(2.0);
+    assert_eq!(script.summon(2), [], "it has to wait for the next life");
+    assert_eq!(script.died(1, Death::Poweroff), [destroy(1)]);
+    assert_eq!(script.stopped(1), [build(2)]);
+    script.built(2);
+    assert_eq!(script.ready(2), [up(2)]);
+}
+
+#[test]
+fn a_guest_that_does_not_switch_itself_off_is_destroyed_all_the_same() {
+    // What it does instead, if anything.
+    for death in [None, Some(Death::Crash), Some(Death::Reboot), Some(Death::Vanished)] {
+        let mut script = Script::gentle();
+        script.start(1);
+        assert_eq!(script.send(Input::Stop { service: S }), [shut_down(1)]);
+        assert_eq!(script.send(Input::Stop { service: S }), [], "asked once");
+        match death {
+            Some(death) => assert_eq!(script.died(1, death), [destroy(1)]),
+            None => {
+                script.wait(5.0);
+                assert_eq!(script.send(Input::Timer), [destroy(1)]);
+                assert_eq!(script.died(1, Death::Poweroff), [], "too late");
+            }
+        }
+        assert_eq!(script.stopped(1), []);
+        assert_eq!(script.phase(), Phase::Off, "{death:?}");
+        assert_eq!(script.directory.entries()[0].statistics().failures, 0, "{death:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_is_not_ready_is_not_asked_to_switch_itself_off() {
+    let mut booting = Script::gentle();
+    booting.summon(1);
+    booting.built(1);
+    assert_eq!(booting.send(Input::Shutdown), [refused(1, SummonError::ShuttingDown), destroy(1)]);
+
+    let mut crashed = Script::gentle();
+    crashed.start(1);
+    assert_eq!(crashed.died(1, Death::Crash), [destroy(1)]);
+}
+
+#[test]
+fn a_node_that_shuts_down_asks_its_guests() {
+    let mut script = Script::gentle();
+    script.start(1);
+    assert_eq!(script.send(Input::Shutdown), [shut_down(1)]);
+    assert_eq!(script.summon(2), [refused(2, SummonError::ShuttingDown)]);
+    assert!(!script.directory.is_quiet());
+    assert_eq!(script.died(1, Death::Poweroff), [destroy(1)]);
+    assert_eq!(script.stopped(1), []);
+    assert!(script.directory.is_quiet());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The domain builder: from a specification to a running domain, by hypercalls alone.
+//! The domain builder: from a specification to a running domain, by hypercalls, and ioctls for its disks.
 //!
 //! Synchronous; it runs on a blocking thread and holds no lock over a hypercall. What a failed build has
 //! made is unmade again: dropping a [`Domain`] destroys it. A daemon that takes over finds everything where the
@@ -6,9 +6,7 @@
 //!
 //! ```text
 //! 0x3900_0000  console ring │ XenStore ring       mapped here for as long as the domain lives
-//! 0x4000_0000  RAM …
-//! 0x4000_8000  zImage                             mapped while it is copied
-//! …            device tree, at the end of RAM     mapped while it is copied
+//! 0x4000_0000  RAM …                              mapped where and while it is filled, see `layout`
 //! ```
 
 use std::sync::Arc;
@@ -25,7 +23,8 @@ use xen_sys::{DomId, EvtchnPort, Gfn, PAGE_SHIFT, PAGE_SIZE};
 use xenstore::Change;
 
 use super::devicetree::{self, Guest};
-use super::{Spec, nodes};
+use super::disk::{self, DiskError};
+use super::{DEFAULT_WEIGHT, Spec, layout, nodes};
 use crate::store::SharedStore;
 use crate::xen::{self, Created, EventChannels, Hypervisor, Port, SharedPages};
 
@@ -50,6 +49,9 @@ pub enum BuildError {
     /// A hypercall failed.
     #[error(transparent)]
     Xen(#[from] xen::Error),
+    /// A disk could not be opened.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// An event channel could not be bound.
     #[error("binding the {ring} event channel of domain {domid}")]
     EventChannel {
@@ -61,14 +63,20 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
-    /// Kernel and device tree do not fit.
-    #[error("the kernel ({kernel} KiB) does not fit into {memory} MiB of memory: give the service more")]
+    /// Kernel, ramdisk and device tree do not fit.
+    #[error(
+        "the kernel, unpacked and with what goes with it, needs {needed} MiB of memory, not {memory}: \
+             give the service more"
+    )]
     TooLarge {
-        /// Size of the image, KiB.
-        kernel: usize,
+        /// What would do, MiB.
+        needed: u64,
         /// The domain's memory, MiB.
         memory: u32,
     },
+    /// The device tree has this many bytes, more than there is room for.
+    #[error("the device tree has {0} bytes, too many: shorten the command line")]
+    DeviceTreeTooLarge(usize),
     /// The device tree could not be written.
     #[error("device tree: {0}")]
     DeviceTree(vm_fdt::Error),
@@ -89,6 +97,8 @@ pub struct Domain {
     uuid: [u8; 16],
     hypervisor: Arc<Hypervisor>,
     store: SharedStore,
+    /// Open until blkback has opened them, and then for no harm.
+    disks: Vec<disk::Opened>,
 }
 
 /// A build that failed.
@@ -124,7 +134,11 @@ pub fn build(
     step: &dyn Fn(Step),
 ) -> Result<Domain, Box<Unfinished>> {
     step(Step::Start);
-    let created = create(hypervisor, spec).map_err(|error| Unfinished { error, domain: None })?;
+    // Before anything is made: they are what is most likely amiss.
+    let opened = spec.disks.iter().map(disk::open).collect::<Result<Vec<_>, _>>();
+    let nothing = |error| Unfinished { error, domain: None };
+    let disks = opened.map_err(|error| nothing(error.into()))?;
+    let created = create(hypervisor, spec).map_err(nothing)?;
     let mut domain = Domain {
         domid: created.domid,
         store_ring: None,
@@ -132,6 +146,7 @@ pub fn build(
         uuid: spec.uuid,
         hypervisor: hypervisor.clone(),
         store: store.clone(),
+        disks,
     };
     // Before its nodes are written: from then on reports about its interface can come.
     step(Step::Created(domain.domid));
@@ -168,25 +183,36 @@ fn furnish(
 ) -> Result<(), BuildError> {
     let (hypervisor, store, domid) = (domain.hypervisor.clone(), domain.store.clone(), domain.domid);
     let hypervisor = &hypervisor;
+    let numbers: Vec<_> = domain.disks.iter().map(|disk| disk.number).collect();
     // First of all, so that netback makes the interface while memory is being filled.
-    store.commit(&nodes::create(domid, spec)).map_err(BuildError::Store)?;
+    store.commit(&nodes::create(domid, spec, &numbers)).map_err(BuildError::Store)?;
 
     let memory = u64::from(spec.memory_mib) << 20;
     let ram = memory >> PAGE_SHIFT;
     let stage2 = (STAGE2_PAGES + ram.div_ceil(BLOCK_PAGES)) << PAGE_SHIFT;
     hypervisor.make_vcpus(domid, spec.vcpus)?;
+    if spec.weight != DEFAULT_WEIGHT && hypervisor.has_weights() {
+        hypervisor.set_weight(domid, spec.weight)?;
+    }
     hypervisor.set_paging_mempool(domid, stage2)?;
     hypervisor.set_max_memory(domid, (memory >> 10) + 2 * (PAGE_SIZE as u64 >> 10))?;
     populate(hypervisor, domid, ram)?;
 
+    let ramdisk = layout::place(memory, &spec.kernel, spec.ramdisk.as_ref().map(|ramdisk| ramdisk.len()))
+        .map_err(|layout::TooLarge { needed }| BuildError::TooLarge {
+            needed: needed.div_ceil(1 << 20),
+            memory: spec.memory_mib,
+        })?;
+    let ramdisk_at = ramdisk.as_ref().map(|ramdisk| ramdisk.start);
     let tree = devicetree::flattened(&Guest {
         memory,
         vcpus: spec.vcpus,
         bootargs: &spec.bootargs,
+        ramdisk,
         clock_frequency: created.clock_frequency,
     })
     .map_err(BuildError::DeviceTree)?;
-    let tree_at = load(hypervisor, domid, spec, &tree)?;
+    let tree_at = load(hypervisor, domid, spec, ramdisk_at, &tree)?;
 
     rings(hypervisor, events, domain)?;
     hypervisor.set_vcpu_context(
@@ -226,6 +252,8 @@ pub fn take_over(
         uuid,
         hypervisor: hypervisor.clone(),
         store: store.clone(),
+        // blkback has them open.
+        disks: Vec::new(),
     };
     let take = |ring: &'static str, frame: Gfn, port_param: u32| {
         let page = hypervisor.map(domid, &[frame])?;
@@ -268,26 +296,35 @@ fn populate(hypervisor: &Hypervisor, domid: DomId, ram: u64) -> Result<(), xen::
     if rest.is_empty() { Ok(()) } else { hypervisor.populate(domid, &rest, 0) }
 }
 
-/// Copies kernel and device tree into the domain; returns the tree's address.
-fn load(hypervisor: &Hypervisor, domid: DomId, spec: &Spec, tree: &[u8]) -> Result<u64, BuildError> {
-    let image = &spec.kernel;
-    let ram = u64::from(spec.memory_mib) << 20;
-    let image_pages = image.len().div_ceil(PAGE_SIZE);
-    let tree_pages = tree.len().div_ceil(PAGE_SIZE);
-    let first_image = (GUEST_RAM0_BASE + ZIMAGE_OFFSET) >> PAGE_SHIFT;
-    let end = (GUEST_RAM0_BASE + ram) >> PAGE_SHIFT;
-    let first_tree = end - tree_pages as u64;
-    if first_image + image_pages as u64 > first_tree {
-        return Err(BuildError::TooLarge { kernel: image.len() >> 10, memory: spec.memory_mib });
+/// Copies kernel, ramdisk (which goes to `ramdisk_at`) and device tree into the domain; returns the tree's address.
+fn load(
+    hypervisor: &Hypervisor,
+    domid: DomId,
+    spec: &Spec,
+    ramdisk_at: Option<u64>,
+    tree: &[u8],
+) -> Result<u64, BuildError> {
+    let tree_pages = tree.len().div_ceil(PAGE_SIZE) as u64;
+    if tree_pages > layout::TREE_PAGES {
+        return Err(BuildError::DeviceTreeTooLarge(tree.len()));
     }
-    let range = |first: u64, pages: usize| (first..first + pages as u64).map(Gfn);
-    let frames: Vec<Gfn> = range(first_image, image_pages).chain(range(first_tree, tree_pages)).collect();
-    let pages = hypervisor.map(domid, &frames)?;
-    pages.write(0, image);
-    pages.write(image_pages * PAGE_SIZE, tree);
-    drop(pages);
-    hypervisor.flush_cache(domid, Gfn(first_image), image_pages as u64)?;
-    hypervisor.flush_cache(domid, Gfn(first_tree), tree_pages as u64)?;
+    let end = (GUEST_RAM0_BASE + (u64::from(spec.memory_mib) << 20)) >> PAGE_SHIFT;
+    let first_tree = end - tree_pages;
+    let ramdisk = spec.ramdisk.as_deref().zip(ramdisk_at).map(|(ramdisk, at)| (at >> PAGE_SHIFT, ramdisk));
+    let kernel = ((GUEST_RAM0_BASE + ZIMAGE_OFFSET) >> PAGE_SHIFT, &*spec.kernel);
+    let pieces = [Some(kernel), ramdisk, Some((first_tree, tree))].into_iter().flatten();
+    let pages = |content: &[u8]| content.len().div_ceil(PAGE_SIZE);
+    let frames = pieces.clone().flat_map(|(first, content)| first..first + pages(content) as u64);
+    let mapped = hypervisor.map(domid, &frames.map(Gfn).collect::<Vec<_>>())?;
+    let mut page = 0;
+    for (_, content) in pieces.clone() {
+        mapped.write(page * PAGE_SIZE, content);
+        page += pages(content);
+    }
+    drop(mapped);
+    for (first, content) in pieces {
+        hypervisor.flush_cache(domid, Gfn(first), pages(content) as u64)?;
+    }
     Ok(first_tree << PAGE_SHIFT)
 }
 
@@ -307,6 +344,24 @@ fn rings(hypervisor: &Hypervisor, events: &EventChannels, domain: &mut Domain) -
     domain.store_ring = Some(make("XenStore", STORE_RING, HVM_PARAM_STORE_PFN, HVM_PARAM_STORE_EVTCHN)?);
     hypervisor.flush_cache(domid, CONSOLE_RING, 2)?;
     Ok(())
+}
+
+impl Domain {
+    /// Keeps it from running until [`Self::unpause`]. Pauses add up.
+    ///
+    /// # Errors
+    /// When Xen refuses.
+    pub fn pause(&self) -> Result<(), xen::Error> {
+        self.hypervisor.pause_domain(self.domid)
+    }
+
+    /// Takes a [`Self::pause`] back.
+    ///
+    /// # Errors
+    /// When Xen refuses: also when it was not paused.
+    pub fn unpause(&self) -> Result<(), xen::Error> {
+        self.hypervisor.unpause_domain(self.domid)
+    }
 }
 
 impl Drop for Domain {

@@ -2,11 +2,13 @@
 //! (`docs/misc/arm/device-tree/guest.txt`, Linux `Documentation/devicetree/bindings/arm/xen.txt`), so that
 //! any kernel built for Xen runs. Pure.
 
+use std::ops::Range;
+
 use vm_fdt::{Error, FdtWriter};
 use xen_sys::layout::*;
 
 /// What differs between guests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Guest<'a> {
     /// Bytes of RAM from [`GUEST_RAM0_BASE`].
     pub memory: u64,
@@ -14,6 +16,8 @@ pub struct Guest<'a> {
     pub vcpus: u32,
     /// The kernel's command line.
     pub bootargs: &'a str,
+    /// The ramdisk's first address, and the one after its last.
+    pub ramdisk: Option<Range<u64>>,
     /// The counter's frequency, when firmware has not told the CPU.
     pub clock_frequency: Option<u32>,
 }
@@ -41,6 +45,10 @@ pub fn flattened(guest: &Guest) -> Result<Vec<u8>, Error> {
 
     let chosen = fdt.begin_node("chosen")?;
     fdt.property_string("bootargs", guest.bootargs)?;
+    if let Some(ramdisk) = &guest.ramdisk {
+        fdt.property_u64("linux,initrd-start", ramdisk.start)?;
+        fdt.property_u64("linux,initrd-end", ramdisk.end)?;
+    }
     fdt.end_node(chosen)?;
 
     let cpus = fdt.begin_node("cpus")?;
@@ -110,20 +118,31 @@ mod tests {
 
     #[test]
     fn a_guest_finds_its_command_line_and_memory() {
-        let guest =
-            Guest { memory: 4 << 20, vcpus: 2, bootargs: "ip=10.0.2.20 token=abc", clock_frequency: None };
+        let mut guest = Guest {
+            memory: 4 << 20,
+            vcpus: 2,
+            bootargs: "ip=10.0.2.20 token=abc",
+            ramdisk: None,
+            clock_frequency: None,
+        };
         let tree = flattened(&guest).expect("a tree");
         assert_eq!(tree[..4], [0xd0, 0x0d, 0xfe, 0xed]);
         let has = |bytes: &[u8]| tree.windows(bytes.len()).any(|window| window == bytes);
         assert!(has(b"ip=10.0.2.20 token=abc\0"));
         assert!(has(b"cpu@1\0") && !has(b"cpu@2\0"));
         assert!(has(&[0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0]));
-        assert!(!has(b"clock-frequency\0"));
+        assert!(!has(b"clock-frequency\0") && !has(b"linux,initrd-start\0"));
+        guest.ramdisk = Some(0x4012_3000..0x4012_3456);
+        let tree = flattened(&guest).expect("a tree");
+        let has = |bytes: &[u8]| tree.windows(bytes.len()).any(|window| window == bytes);
+        assert!(has(b"linux,initrd-start\0") && has(b"linux,initrd-end\0"));
+        assert!(has(&[0, 0, 0, 0, 0x40, 0x12, 0x30, 0]) && has(&[0, 0, 0, 0, 0x40, 0x12, 0x34, 0x56]));
     }
 
     #[test]
     fn a_command_line_with_a_nul_byte_is_refused() {
-        let guest = Guest { memory: 4 << 20, vcpus: 1, bootargs: "a\0b", clock_frequency: None };
+        let guest =
+            Guest { memory: 4 << 20, vcpus: 1, bootargs: "a\0b", ramdisk: None, clock_frequency: None };
         assert!(flattened(&guest).is_err());
     }
 

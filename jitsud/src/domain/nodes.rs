@@ -5,16 +5,31 @@ use xen_sys::DomId;
 use xen_sys::io::xenbus::XenbusState;
 use xenstore::{Access, Change, Perms};
 
-use super::{Spec, mac_text, uuid_text};
+use super::disk::DeviceNumber;
+use super::{Spec, Vif, mac_text, uuid_text};
+use crate::config::Disk;
 
 /// The directory of a domain.
 pub fn home(domid: DomId) -> String {
     format!("/local/domain/{domid}")
 }
 
-/// The directory of the back half of a domain's only network interface.
-pub fn vif_backend(domid: DomId) -> String {
-    format!("{}/backend/vif/{domid}/0", home(DomId::DOM0))
+/// The kinds of devices that domains have; their back halves are dom0's.
+const DEVICES: [&str; 2] = ["vif", "vbd"];
+
+/// The directory of the back halves of a domain's devices of a kind.
+fn backends(kind: &str, domid: DomId) -> String {
+    format!("{}/backend/{kind}/{domid}", home(DomId::DOM0))
+}
+
+/// The directory of the back halves of a domain's disks.
+pub fn disks(domid: DomId) -> String {
+    backends("vbd", domid)
+}
+
+/// The name of the bridge that a guest's interface is to be a port of.
+pub fn bridge_of(domid: DomId, handle: u32) -> String {
+    format!("{}/{handle}/bridge", backends("vif", domid))
 }
 
 /// What the next daemon is to know of a domain that runs (`node/record.rs`).
@@ -26,11 +41,12 @@ pub fn record(domid: DomId) -> String {
 /// nothing behind.
 pub fn shared() -> Vec<Change> {
     let dom0 = home(DomId::DOM0);
-    let mut changes: Vec<Change> =
-        [format!("{dom0}/backend/vif"), "/vm".into(), "/libxl".into(), "/jitsu/domain".into()]
-            .into_iter()
-            .map(Change::mkdir)
-            .collect();
+    let backends = DEVICES.map(|kind| format!("{dom0}/backend/{kind}"));
+    let mut changes: Vec<Change> = backends
+        .into_iter()
+        .chain(["/vm", "/libxl", "/jitsu/domain"].map(String::from))
+        .map(Change::mkdir)
+        .collect();
     // As Xen's own start-up writes it (`tools/helpers/xen-init-dom0.c`), for tools that list domains by name.
     changes.push(Change::write(format!("{dom0}/name"), "Domain-0"));
     changes.push(Change::write(format!("{dom0}/domid"), "0"));
@@ -50,22 +66,16 @@ pub fn console_terminal(domid: DomId, terminal: &str) -> Change {
     Change::write(format!("{}/console/tty", home(domid)), terminal).with_perms(perms)
 }
 
-/// All nodes of a new domain, to be written at once.
-pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
+/// All nodes of a new domain, to be written at once. `disks` are the numbers in dom0 of those in `spec`.
+pub fn create(domid: DomId, spec: &Spec, disks: &[DeviceNumber]) -> Vec<Change> {
     let home = home(domid);
     let vm = format!("/vm/{}", uuid_text(spec.uuid));
-    let backend = vif_backend(domid);
-    let frontend = format!("{home}/device/vif/0");
-    let mac = mac_text(spec.vif.mac);
     let kib = (u64::from(spec.memory_mib) * 1024).to_string();
     let id = domid.to_string();
-    let initialising = XenbusState::Initialising.as_str();
 
-    // What the guest may read, what it may write, and what both halves of a device share.
+    // What the guest may read, and what it may write.
     let read_only = Perms::new(DomId::DOM0, Access::None).with(domid, Access::Read);
     let own = Perms::new(domid, Access::None);
-    let device_front = Perms::new(domid, Access::None).with(DomId::DOM0, Access::Read);
-    let device_back = read_only.clone();
 
     let mut changes = Vec::new();
     let mut write = |path: String, value: &str, perms: &Perms| {
@@ -94,8 +104,13 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
     write(format!("{home}/control/feature-poweroff"), "", &own);
     write(format!("{home}/control/feature-reboot"), "", &own);
     write(format!("{home}/data"), "", &own);
+    for key in &spec.keys {
+        write(format!("{home}/{}", key.path), &key.value, &read_only);
+    }
     write(format!("{home}/device"), "", &read_only);
-    write(format!("{home}/device/vif"), "", &read_only);
+    for kind in DEVICES {
+        write(format!("{home}/device/{kind}"), "", &read_only);
+    }
 
     // What tools look at: that the domain has no device model to ask, and who keeps its console.
     let private = Perms::new(DomId::DOM0, Access::None);
@@ -104,65 +119,125 @@ pub fn create(domid: DomId, spec: &Spec) -> Vec<Change> {
     write(format!("{home}/console"), "", &private);
     write(format!("{home}/console/type"), "xenconsoled", &private);
 
-    write(frontend.clone(), "", &device_front);
-    for (key, value) in [
-        ("backend", backend.as_str()),
-        ("backend-id", "0"),
-        ("handle", "0"),
-        ("mac", &mac),
-        ("state", initialising),
-    ] {
-        write(format!("{frontend}/{key}"), value, &device_front);
+    for (handle, vif) in (0..).zip(&spec.vifs) {
+        let (front, back) = vif_nodes(handle, vif);
+        changes.extend(device("vif", domid, handle, front, back));
     }
-
-    write(backend.clone(), "", &device_back);
-    for (key, value) in [
-        ("frontend", frontend.as_str()),
-        ("frontend-id", &id),
-        ("online", "1"),
-        ("state", initialising),
-        ("handle", "0"),
-        ("mac", &mac),
-        ("ip", &spec.vif.address.to_string()),
-        ("bridge", &spec.vif.bridge),
-        ("type", "vif"),
-        // netback insists on one; there is no script here that would run.
-        ("script", ""),
-        // jitsud itself makes the interface a port of the bridge, as soon as the kernel announces it:
-        // netback need not wait for a script to write this.
-        ("hotplug-status", "connected"),
-    ] {
-        write(format!("{backend}/{key}"), value, &device_back);
+    for (disk, number) in spec.disks.iter().zip(disks) {
+        let (front, back) = disk_nodes(disk, *number);
+        changes.extend(device("vbd", domid, disk.device.number(), front, back));
     }
     changes
 }
 
-/// What undoes [`create`]. The back half goes first: on that, netback lets go of the guest's pages.
+/// What is particular to the halves of a block device (`xen/include/public/io/blkif.h`).
+fn disk_nodes(disk: &Disk, DeviceNumber { major, minor }: DeviceNumber) -> (Nodes, Nodes) {
+    let front = vec![("virtual-device", disk.device.number().to_string()), ("device-type", "disk".into())];
+    let back = vec![
+        // blkback opens the device when it finds its number: a toolstack with scripts has one write it later.
+        ("physical-device", format!("{major:x}:{minor:x}")),
+        ("mode", if disk.writable { "w" } else { "r" }.into()),
+        // The name that it gives to its thread.
+        ("dev", disk.device.to_string()),
+        // For tools.
+        ("params", disk.path.display().to_string()),
+        ("type", "phy".into()),
+        ("device-type", "disk".into()),
+        ("removable", "0".into()),
+        ("bootable", "1".into()),
+        ("hotplug-status", "connected".into()),
+    ];
+    (front, back)
+}
+
+/// What is particular to the halves of a network interface.
+fn vif_nodes(handle: u32, vif: &Vif) -> (Nodes, Nodes) {
+    let (handle, mac) = (handle.to_string(), mac_text(vif.mac));
+    let front = vec![("handle", handle.clone()), ("mac", mac.clone())];
+    let mut back = vec![
+        ("handle", handle),
+        ("mac", mac),
+        ("bridge", vif.bridge.clone()),
+        ("type", "vif".into()),
+        // netback insists on one; there is no script here that would run.
+        ("script", String::new()),
+        // jitsud itself makes the interface a port of the bridge, as soon as the kernel announces it:
+        // netback need not wait for a script to write this.
+        ("hotplug-status", "connected".into()),
+    ];
+    back.extend(vif.address.map(|address| ("ip", address.to_string())));
+    (front, back)
+}
+
+/// Names and values below a directory.
+type Nodes = Vec<(&'static str, String)>;
+
+/// The two halves of a device, which point at each other. Each half may be read by the other's domain.
+fn device(kind: &str, domid: DomId, number: u32, front: Nodes, back: Nodes) -> Vec<Change> {
+    let frontend = format!("{}/device/{kind}/{number}", home(domid));
+    let backend = format!("{}/{number}", backends(kind, domid));
+    let state = || ("state", XenbusState::Initialising.as_str().to_owned());
+    let front_basics = [("backend", backend.clone()), ("backend-id", DomId::DOM0.to_string()), state()];
+    let back_basics =
+        [("frontend", frontend.clone()), ("frontend-id", domid.to_string()), ("online", "1".into()), state()];
+    let perms = |owner: DomId, other: DomId| Perms::new(owner, Access::None).with(other, Access::Read);
+    let half = |path: String, perms: Perms, nodes: Vec<(&str, String)>| {
+        let all = std::iter::once((path.clone(), String::new()))
+            .chain(nodes.into_iter().map(move |(name, value)| (format!("{path}/{name}"), value)));
+        all.map(move |(path, value)| Change::write(path, value).with_perms(perms.clone())).collect::<Vec<_>>()
+    };
+    let front = half(frontend, perms(domid, DomId::DOM0), [front_basics.to_vec(), front].concat());
+    let back = half(backend, perms(DomId::DOM0, domid), [back_basics.to_vec(), back].concat());
+    [front, back].concat()
+}
+
+/// What asks a guest to switch itself off (`docs/misc/xenstore-paths.pandoc`, `~/control/shutdown`). The node stays
+/// the guest's: it empties it when it has read it.
+pub fn power_off(domid: DomId) -> Change {
+    Change::write(format!("{}/control/shutdown", home(domid)), "poweroff")
+}
+
+/// What undoes [`create`]. The back halves go first: on that, the drivers in dom0 let go of the guest's pages.
 pub fn remove(domid: DomId, uuid: [u8; 16]) -> Vec<Change> {
-    let backend = format!("{}/backend/vif/{domid}", home(DomId::DOM0));
-    [backend, home(domid), libxl(domid), format!("/vm/{}", uuid_text(uuid)), record(domid)]
-        .into_iter()
-        .map(|path| Change::Remove { path })
-        .collect()
+    let others = [home(domid), libxl(domid), format!("/vm/{}", uuid_text(uuid)), record(domid)];
+    DEVICES.map(|kind| backends(kind, domid)).into_iter().chain(others).map(Change::remove).collect()
+}
+
+/// What makes [`remove`] be noticed by drivers that know devices of the domain whose nodes are gone already.
+pub fn recall_devices(domid: DomId) -> Vec<Change> {
+    let perms = Perms::new(DomId::DOM0, Access::None);
+    DEVICES.map(|kind| Change::mkdir(backends(kind, domid)).with_perms(perms.clone())).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Vif;
+    use crate::config::Key;
     use xenstore::{Limits, Store};
 
     const GUEST: DomId = DomId(7);
+    const LOOP3: DeviceNumber = DeviceNumber { major: 7, minor: 0x13 };
 
     fn spec() -> Spec {
         Spec {
             name: "www".into(),
             uuid: [0xab; 16],
             kernel: [].into(),
+            ramdisk: None,
             memory_mib: 4,
             vcpus: 2,
+            weight: 256,
             bootargs: String::new(),
-            vif: Vif { mac: [0, 0x16, 0x3e, 0, 2, 20], address: [10, 0, 2, 20].into(), bridge: "br0".into() },
+            keys: vec![Key { path: "data/a/b".into(), value: "c".into() }],
+            disks: vec![Disk { path: "/data/a.img".into(), writable: true, ..Disk::default() }],
+            vifs: vec![
+                Vif {
+                    mac: [0, 0x16, 0x3e, 0, 2, 20],
+                    address: Some([10, 0, 2, 20].into()),
+                    bridge: "br0".into(),
+                },
+                Vif { mac: [0, 0x16, 0x3e, 0, 2, 21], address: None, bridge: "br1".into() },
+            ],
             record: String::new(),
         }
     }
@@ -170,34 +245,59 @@ mod tests {
     #[test]
     fn the_two_halves_of_a_device_point_at_each_other() {
         let mut store = Store::new(Limits::default());
-        store.commit(&create(GUEST, &spec())).expect("a commit");
+        store.commit(&create(GUEST, &spec(), &[LOOP3])).expect("a commit");
         let read = |path: &str| String::from_utf8_lossy(store.read(path).expect(path)).into_owned();
         let (front, back) = ("/local/domain/7/device/vif/0", "/local/domain/0/backend/vif/7/0");
         assert_eq!(read(&format!("{front}/backend")), back);
         assert_eq!(read(&format!("{back}/frontend")), front);
         assert_eq!(read(&format!("{back}/frontend-id")), "7");
         assert_eq!(read(&format!("{front}/mac")), "00:16:3e:00:02:14");
+        assert_eq!(read("/local/domain/7/device/vif/1/mac"), "00:16:3e:00:02:15");
+        let (front, back) = ("/local/domain/7/device/vbd/51712", "/local/domain/0/backend/vbd/7/51712");
+        assert_eq!(read(&format!("{front}/backend")), back);
+        assert_eq!(read(&format!("{back}/frontend")), front);
+        assert_eq!(
+            (read(&format!("{back}/physical-device")), read(&format!("{back}/mode"))),
+            ("7:13".into(), "w".into())
+        );
+        assert_eq!(read(&bridge_of(GUEST, 1)), "br1");
         assert_eq!(read("/vm/abababab-abab-abab-abab-abababababab/name"), "www");
     }
 
     #[test]
     fn a_guest_may_write_its_devices_and_its_data_and_nothing_else() {
         let mut store = Store::new(Limits::default());
-        store.commit(&create(GUEST, &spec())).expect("a commit");
+        store.commit(&create(GUEST, &spec(), &[LOOP3])).expect("a commit");
         let writes = |path: &str| {
             let perms = store.perms(path).expect(path);
             perms.owner() == GUEST
                 || perms.entries()[1..].iter().any(|perm| perm.domid == GUEST && perm.access.writes())
         };
-        for path in ["data", "device/vif/0", "device/vif/0/state", "control/shutdown"] {
+        for path in [
+            "data",
+            "device/vif/0",
+            "device/vif/0/state",
+            "device/vif/1",
+            "device/vbd/51712/state",
+            "control/shutdown",
+        ] {
             assert!(writes(&format!("/local/domain/7/{path}")), "{path}");
         }
-        for path in
-            ["", "/name", "/device", "/device/vif", "/control", "/memory/target", "/cpu/1/availability"]
-        {
+        assert_eq!(store.read("/local/domain/7/data/a/b"), Some(&b"c"[..]));
+        for path in [
+            "",
+            "/name",
+            "/data/a/b",
+            "/device",
+            "/device/vif",
+            "/control",
+            "/memory/target",
+            "/cpu/1/availability",
+        ] {
             assert!(!writes(&format!("/local/domain/7{path}")), "{path}");
         }
         assert!(!writes("/local/domain/0/backend/vif/7/0/state"));
+        assert!(!writes("/local/domain/0/backend/vbd/7/51712/physical-device"));
     }
 
     #[test]
@@ -206,7 +306,7 @@ mod tests {
         store.introduce(DomId::DOM0);
         store.commit(&shared()).expect("a commit");
         let before = store.node_count();
-        store.commit(&create(GUEST, &spec())).expect("a commit");
+        store.commit(&create(GUEST, &spec(), &[LOOP3])).expect("a commit");
         store.commit(&remove(GUEST, spec().uuid)).expect("a commit");
         assert_eq!(store.node_count(), before);
     }

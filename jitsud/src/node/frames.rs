@@ -16,22 +16,28 @@ use crate::config::Service;
 /// The balloon in sysfs; Linux, `drivers/xen/xen-balloon.c`.
 const BALLOON: &str = "/sys/devices/system/xen_memory/xen_memory0";
 
-/// What Linux maps of a domain with one interface: netback's pages for packets on their way
-/// (`MAX_PENDING_REQS`) and its two rings, the rings of console and XenStore, and the device tree.
-const FRAMES_PER_DOMAIN: u64 = 256 + 2 + 2 + 16;
+/// What Linux maps of every domain: the rings of console and XenStore, and the device tree.
+const FRAMES_PER_DOMAIN: u64 = 2 + 16;
+
+/// What netback maps for an interface: pages for packets on their way (`MAX_PENDING_REQS`), and two rings.
+const FRAMES_PER_VIF: u64 = 256 + 2;
+
+/// What blkback maps for a disk: its ring, and the pages of as many requests as fit into that, of the size that every
+/// frontend can make (`BLKIF_MAX_SEGMENTS_PER_REQUEST`). Frontends that make larger ones have it map more now and then.
+const FRAMES_PER_DISK: u64 = 1 + 32 * 11;
 
 /// The store takes at most one in so many of dom0's frames. Linux gives up more when it needs more.
 const LARGEST_SHARE: u64 = 4;
 
 const KIB_PER_FRAME: u64 = PAGE_SIZE as u64 / 1024;
 
-/// Has dom0 give up as many frames as the services' domains need when all of them run. `largest_kernel`
-/// (bytes) is mapped while it is copied. The kernel does it in the background. The file `first_seen` keeps the
-/// number of dom0's frames for later daemons.
+/// Has dom0 give up as many frames as the services' domains need when all of them run. `largest_load`
+/// (bytes), the files of one guest, is mapped while it is copied. The kernel does it in the background. The file
+/// `first_seen` keeps the number of dom0's frames for later daemons.
 ///
 /// # Errors
 /// When this Linux has no balloon. The node works without a store, if slower.
-pub fn set_aside(services: &[Service], largest_kernel: usize, first_seen: &Path) -> io::Result<()> {
+pub fn set_aside(services: &[Service], largest_load: usize, first_seen: &Path) -> io::Result<()> {
     let balloon = Path::new(BALLOON);
     let info = |name: &str| read_number(&balloon.join("info").join(name));
     let all = match read_number(first_seen) {
@@ -43,7 +49,11 @@ pub fn set_aside(services: &[Service], largest_kernel: usize, first_seen: &Path)
             all
         }
     };
-    let wanted = services.len() as u64 * FRAMES_PER_DOMAIN + largest_kernel.div_ceil(PAGE_SIZE) as u64;
+    let of_service = |service: &Service| {
+        let (vifs, disks) = (1 + service.vifs.len() as u64, service.disks.len() as u64);
+        FRAMES_PER_DOMAIN + FRAMES_PER_VIF * vifs + FRAMES_PER_DISK * disks
+    };
+    let wanted = services.iter().map(of_service).sum::<u64>() + largest_load.div_ceil(PAGE_SIZE) as u64;
     let target = all - wanted.min(all / LARGEST_SHARE);
     fs::write(balloon.join("target_kb"), (target * KIB_PER_FRAME).to_string())
 }

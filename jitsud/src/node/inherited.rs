@@ -15,7 +15,7 @@ use super::life::{Life, console_file};
 use super::record::Record;
 use super::{Report, Toolstack, is_ours};
 use crate::console::ConsoleLog;
-use crate::domain::{self, nodes};
+use crate::domain::{self, disk, nodes};
 use crate::text::chain;
 
 /// A domain that goes on, and what it is for.
@@ -45,8 +45,10 @@ pub fn take_over(
             alive.insert(domid);
             continue;
         }
-        let record = toolstack.store.with(|store| Record::read(store, domid)).filter(|_| restored);
-        match record.filter(|record| can_go_on(info, record)) {
+        let record = toolstack.store.with(|store| {
+            Record::read(store, domid).filter(|record| restored && can_go_on(store, info, record))
+        });
+        match record {
             Some(record) => match take_over_one(toolstack, info, reports) {
                 Ok(life) => {
                     tracing::info!(%domid, service = record.service, "a running domain is taken over");
@@ -68,9 +70,13 @@ pub fn take_over(
     Ok(inherited)
 }
 
-/// One that has a record but has never run is not worth having: nobody waits for it any more.
-fn can_go_on(info: &DomainInfo, record: &Record) -> bool {
-    !info.is_dying() && (record.ready || !info.is_paused())
+/// One that has a record but has never run is not worth having: nobody waits for it any more. Nor is one with a disk
+/// that only the daemon before had open.
+fn can_go_on(store: &Store, info: &DomainInfo, record: &Record) -> bool {
+    let disks = store.list(&nodes::disks(info.domain)).unwrap_or_default();
+    !info.is_dying()
+        && (record.ready || !info.is_paused())
+        && disks.iter().all(|number| disk::is_with_blkback(info.domain, number))
 }
 
 fn take_over_one(
@@ -86,14 +92,14 @@ fn take_over_one(
     Ok(life)
 }
 
-/// Has dom0's kernel remove a domain's interfaces, and ends it. Nobody has to wait for that.
+/// Has dom0's kernel remove a domain's devices, and ends it. Nobody has to wait for that.
 fn end(toolstack: &Toolstack, info: &DomainInfo, restored: bool) {
     let (Toolstack { hypervisor, store, .. }, info) = (toolstack.clone(), *info);
     let domid = info.domain;
     tokio::spawn(async move {
         store.drivers_settled(domid).await;
         // Without the state of before, the kernel has devices of which the store knows nothing: they come and go.
-        let known = if restored { Ok(()) } else { store.commit(&[Change::mkdir(nodes::vif_backend(domid))]) };
+        let known = if restored { Ok(()) } else { store.commit(&nodes::recall_devices(domid)) };
         if let Err(error) = known.and_then(|()| store.commit(&nodes::remove(domid, info.handle))) {
             tracing::error!(%domid, %error, "the nodes of a domain cannot be removed");
         }

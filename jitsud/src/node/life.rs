@@ -25,7 +25,7 @@ pub struct Life {
     pub domid: Option<DomId>,
     /// It has written its readiness key.
     pub accepts_connections: bool,
-    /// The bridge forwards to its interface.
+    /// The bridge forwards to its first interface.
     pub forwarded_to: bool,
     console: Option<ConsoleLog>,
     domain: Option<Domain>,
@@ -47,7 +47,7 @@ impl Life {
         self.domid = Some(domid);
         let reports = reports.clone();
         self.tasks.spawn(async move {
-            ready.exists().await;
+            ready.comes_true().await;
             let _ = reports.send(Report::Ready(incarnation, Moment::now()));
         });
     }

@@ -25,12 +25,13 @@ use xenstore::Change;
 
 use crate::card::Card;
 use crate::clock::Clock;
-use crate::config::Loaded;
+use crate::config::{Loaded, ReadyKey};
 use crate::directory::{
     Death, Directory, Effect, Incarnation, Input, Moment, Stage, State, Statistics, Ticket,
 };
 use crate::domain::builder::Step;
-use crate::domain::{self, BuildError, Domain, Spec, nodes};
+use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Spec, nodes};
+use crate::net::Vif;
 use crate::schema::{Boot, NodeStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
@@ -60,7 +61,7 @@ enum Report {
     Ready(Incarnation, Moment),
     /// A guest broke a protocol and is not served any more.
     Broken(DomId, String),
-    /// The bridge forwards to a guest's interface.
+    /// The bridge forwards to a guest's first interface.
     VifUp(DomId, Moment),
     /// A domain has been destroyed; Xen may still hold what others refer to.
     Destroyed,
@@ -101,10 +102,15 @@ impl Core {
         clock: Clock,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let specs = template::all(&mut loaded);
-        let largest_kernel = specs.iter().map(|template| template.spec.kernel.len()).max().unwrap_or(0);
+        let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let first_seen = Path::new(RUN).join("dom0-frames");
-        if let Err(error) = frames::set_aside(&loaded.config.services, largest_kernel, &first_seen) {
+        if let Err(error) = frames::set_aside(&loaded.config.services, largest_load, &first_seen) {
             tracing::warn!(%error, "dom0 sets no frames aside: mapping guests' pages will take longer");
+        }
+        if !toolstack.hypervisor.has_weights() {
+            for service in loaded.config.services.iter().filter(|service| service.weight != DEFAULT_WEIGHT) {
+                tracing::warn!("service {}: the scheduler that Xen runs knows no weight", service.name);
+            }
         }
         let mut core = Core {
             directory: Directory::new(&loaded.config, Moment::now()),
@@ -168,10 +174,24 @@ impl Core {
         &self.loaded
     }
 
-    /// Where the network says that the bridge forwards to a guest.
-    pub fn vif_reports(&self) -> impl Fn(DomId) + Send + use<> {
+    /// Where the network says that a bridge forwards to a guest's interface. Its first one counts: clients come to
+    /// the address that is for it.
+    pub fn vif_reports(&self) -> impl Fn(Vif) + Send + use<> {
         let reports = self.reports.0.clone();
-        move |domid| drop(reports.send(Report::VifUp(domid, Moment::now())))
+        move |vif| {
+            if vif.handle == 0 {
+                drop(reports.send(Report::VifUp(vif.domid, Moment::now())));
+            }
+        }
+    }
+
+    /// Tells the network which bridge a guest's interface is to be a port of, where it was made here.
+    pub fn bridges(&self) -> impl Fn(Vif) -> Option<String> + Send + use<> {
+        let store = self.toolstack.store.clone();
+        move |vif| {
+            let path = nodes::bridge_of(vif.domid, vif.handle);
+            store.with(|store| Some(String::from_utf8_lossy(store.read(&path)?).into_owned()))
+        }
     }
 
     /// Notes that DNS answers from now on.
@@ -269,8 +289,8 @@ impl Core {
     /// Has the life of a domain that exists reported when its readiness key is written.
     fn await_readiness(&mut self, incarnation: Incarnation, domid: DomId) {
         let Some(life) = self.lives.get_mut(&incarnation) else { return };
-        let key = format!("{}/{}", nodes::home(domid), self.specs[incarnation.service.0].ready_key);
-        match self.toolstack.store.watch(key) {
+        let ReadyKey { path, value } = self.specs[incarnation.service.0].ready_key.clone();
+        match self.toolstack.store.watch(format!("{}/{path}", nodes::home(domid)), value) {
             Ok(ready) => life.created(domid, incarnation, ready, &self.reports.0),
             Err(error) => tracing::error!(%domid, %error, "the readiness key cannot be watched"),
         }
@@ -290,6 +310,11 @@ impl Core {
         for effect in self.directory.handle(Moment::now(), input) {
             match effect {
                 Effect::Build { incarnation } => self.build(incarnation),
+                Effect::ShutDown { incarnation: _, domid } => {
+                    if let Err(error) = self.toolstack.store.commit(&[nodes::power_off(domid)]) {
+                        tracing::error!(%domid, %error, "a guest cannot be asked to switch itself off");
+                    }
+                }
                 Effect::Destroy { incarnation, domid } => self.destroy(incarnation, domid),
                 Effect::Answer { ticket, outcome } => {
                     if let Some(answer) = self.tickets.remove(&ticket) {

@@ -1,10 +1,10 @@
 //! What is the same in every life of a service.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{self, Loaded, Node, Service};
+use crate::config::{self, Loaded, Node, ReadyKey, Service};
 use crate::domain::{Spec, Vif};
 use crate::text::chain;
 
@@ -12,50 +12,64 @@ use crate::text::chain;
 #[derive(Debug)]
 pub struct Template {
     pub spec: Spec,
-    pub ready_key: String,
+    pub ready_key: ReadyKey,
 }
 
-/// The services' templates, in their order. A kernel that several services run is kept once; a service whose kernel
-/// cannot be read (any more) is left out of the configuration, with a problem.
+/// The services' templates, in their order. A kernel or ramdisk that several services use is kept once; a service
+/// with one that cannot be read (any more) is left out of the configuration, with a problem.
 pub fn all(loaded: &mut Loaded) -> Vec<Template> {
-    let mut kernels: HashMap<PathBuf, Arc<[u8]>> = HashMap::new();
+    let mut files = Files::default();
     loaded.leave_out(|service| {
-        if kernels.contains_key(&service.kernel) {
-            return None;
-        }
-        match config::read_kernel(&service.kernel) {
-            Ok(kernel) => {
-                kernels.insert(service.kernel.clone(), kernel);
-                None
-            }
-            Err(error) => {
-                let what = format!("kernel {} cannot be read: {}", service.kernel.display(), chain(&error));
-                tracing::warn!("service {}: {what}", service.name);
-                Some((what, "copy the kernel again, or write the card anew if it is worn out".to_owned()))
-            }
-        }
+        let needed = [("kernel", Some(&service.kernel)), ("ramdisk", service.ramdisk.as_ref())];
+        let fault = needed.into_iter().find_map(|(what, path)| files.read(what, path?).err())?;
+        tracing::warn!("service {}: {fault}", service.name);
+        Some((fault, "copy the file again, or write the card anew if it is worn out".to_owned()))
     });
     let node = &loaded.config.node;
-    // Those whose kernel is not there have just been left out.
-    let known = |service: &Service| Some(template(node, service, kernels.get(&service.kernel)?.clone()));
-    loaded.config.services.iter().filter_map(known).collect()
+    // Those whose files are not there have just been left out.
+    loaded.config.services.iter().filter_map(|service| template(node, service, &files)).collect()
 }
 
-fn template(node: &Node, service: &Service, kernel: Arc<[u8]>) -> Template {
+/// Files in memory, by their paths.
+#[derive(Default)]
+struct Files(HashMap<PathBuf, Arc<[u8]>>);
+
+impl Files {
+    fn read(&mut self, what: &str, path: &Path) -> Result<(), String> {
+        if !self.0.contains_key(path) {
+            let content = config::read_kernel(path)
+                .map_err(|error| format!("{what} {} cannot be read: {}", path.display(), chain(&error)))?;
+            self.0.insert(path.to_owned(), content);
+        }
+        Ok(())
+    }
+}
+
+fn template(node: &Node, service: &Service, files: &Files) -> Option<Template> {
     let gateway = node.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
     // As Linux takes it (Documentation/admin-guide/nfs/nfsroot.rst), so that any kernel understands it.
     let ip = format!("ip={}::{gateway}:{}:{}:eth0:off", service.address, node.netmask(), service.name);
-    Template {
+    let first = Vif { mac: service.mac.0, address: Some(service.address), bridge: node.bridge.clone() };
+    let others = service.vifs.iter().map(|vif| Vif {
+        mac: vif.mac.0,
+        address: None,
+        bridge: vif.bridge.as_ref().unwrap_or(&node.bridge).clone(),
+    });
+    Some(Template {
         spec: Spec {
             name: service.name.clone(),
             uuid: [0; 16],
-            kernel,
+            kernel: files.0.get(&service.kernel)?.clone(),
+            ramdisk: service.ramdisk.as_ref().and_then(|ramdisk| files.0.get(ramdisk)).cloned(),
             memory_mib: service.memory_mib,
             vcpus: service.vcpus,
+            weight: service.weight,
             bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
             record: String::new(),
-            vif: Vif { mac: service.mac.0, address: service.address, bridge: node.bridge.clone() },
+            keys: service.keys.clone(),
+            disks: service.disks.clone(),
+            vifs: std::iter::once(first).chain(others).collect(),
         },
         ready_key: service.wait_for_key.clone(),
-    }
+    })
 }

@@ -125,16 +125,16 @@ impl SharedStore {
         result
     }
 
-    /// Watches a key, for this process.
+    /// Watches a key, for this process, until it is there, and has `value` if one is given.
     ///
     /// # Errors
     /// The path is malformed.
-    pub fn watch(&self, path: String) -> Result<KeyWatch, Error> {
+    pub fn watch(&self, path: String, value: Option<String>) -> Result<KeyWatch, Error> {
         let changed = Arc::new(Notify::new());
         let mut state = self.state();
         let subscription = state.store.watch(&path)?;
         state.keys.insert(subscription, changed.clone());
-        Ok(KeyWatch { path, subscription, changed, store: self.clone() })
+        Ok(KeyWatch { path, value, subscription, changed, store: self.clone() })
     }
 
     /// How many connections there are.
@@ -307,15 +307,17 @@ impl Drop for Connection {
 #[derive(Debug)]
 pub struct KeyWatch {
     path: String,
+    value: Option<String>,
     subscription: Subscription,
     changed: Arc<Notify>,
     store: SharedStore,
 }
 
 impl KeyWatch {
-    /// Waits until the key is there.
-    pub async fn exists(&self) {
-        self.until(|value| value.is_some()).await;
+    /// Waits until the key is as it was wanted when the watch was set.
+    pub async fn comes_true(&self) {
+        let wanted = |is: &[u8]| self.value.as_ref().is_none_or(|value| value.as_bytes() == is);
+        self.until(|value| value.is_some_and(wanted)).await;
     }
 
     /// Waits until the key's value, or its absence, is as wanted.

@@ -121,7 +121,7 @@ fn used(what: &'static str, producer: u32, consumer: u32) -> Result<u32, BadIndi
 /// The guest's side, and mischief, for tests.
 #[cfg(test)]
 impl Ring {
-    pub fn ask(page: &SharedPages, bytes: &[u8]) {
+    pub(super) fn ask(page: &SharedPages, bytes: &[u8]) {
         let producer = page.load(REQ_PROD);
         for (i, byte) in bytes.iter().enumerate() {
             page.write(REQ + (producer as usize + i) % SIZE as usize, &[*byte]);
@@ -129,7 +129,7 @@ impl Ring {
         page.store(REQ_PROD, producer.wrapping_add(bytes.len() as u32));
     }
 
-    pub fn answers(page: &SharedPages) -> Vec<u8> {
+    pub(super) fn answers(page: &SharedPages) -> Vec<u8> {
         let (consumer, producer) = (page.load(RSP_CONS), page.load(RSP_PROD));
         let mut bytes = vec![0; producer.wrapping_sub(consumer) as usize];
         for (i, byte) in bytes.iter_mut().enumerate() {
@@ -139,7 +139,7 @@ impl Ring {
         bytes
     }
 
-    pub fn pretend(&self, received: u32, sent: u32) {
+    pub(super) fn pretend(&self, received: u32, sent: u32) {
         self.0.store(REQ_CONS, self.0.load(REQ_CONS).wrapping_add(received));
         self.0.store(RSP_PROD, self.0.load(RSP_PROD).wrapping_add(sent));
     }

@@ -23,7 +23,7 @@ impl SharedStore {
     /// about to be destroyed.
     pub async fn drivers_settled(&self, domid: DomId) {
         for path in self.states(domid) {
-            let Ok(watch) = self.watch(path.clone()) else { continue };
+            let Ok(watch) = self.watch(path.clone(), None) else { continue };
             let begun = watch.until(|state| state != Some(XenbusState::Initialising.as_str().as_bytes()));
             if timeout(PATIENCE, begun).await.is_err() {
                 tracing::warn!(%domid, path, "no driver of dom0 has begun with the device");

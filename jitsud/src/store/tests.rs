@@ -1,7 +1,9 @@
 //! A daemon that is gone at any point between two steps, and the one that takes its store over.
 
 use std::path::PathBuf;
+use std::pin::pin;
 
+use futures_util::FutureExt;
 use tempfile::TempDir;
 use xen_sys::PAGE_SIZE;
 use xen_sys::io::xs_wire::{XsdSockmsg, XsdSockmsgType as Type};
@@ -186,4 +188,18 @@ fn a_daemon_that_leaves_orderly_leaves_its_connections_to_the_next() {
     let (_connection, new) = store.connect_ring(GUEST, &ring).expect("a ring");
     assert!(!new);
     store.end_rings(|_| true);
+}
+
+#[tokio::test]
+async fn a_watched_key_comes_true_when_it_has_the_wanted_value() {
+    let store = SharedStore::new(Limits::default());
+    let any = store.watch("/a".into(), None).expect("a watch");
+    let four = store.watch("/a".into(), Some("4".into())).expect("a watch");
+    let (mut any, mut four) = (pin!(any.comes_true()), pin!(four.comes_true()));
+    assert!(any.as_mut().now_or_never().is_none());
+    store.commit(&[Change::write("/a", "1")]).expect("a commit");
+    any.await;
+    assert!(four.as_mut().now_or_never().is_none());
+    store.commit(&[Change::write("/a", "4")]).expect("a commit");
+    four.await;
 }

@@ -11,6 +11,7 @@ use xen_sys::hypercall as number;
 use xen_sys::memory::{MemoryReservation, XENMEM_POPULATE_PHYSMAP};
 use xen_sys::sysctl::{
     self, DomainInfoList, PhysInfo, Sysctl, XEN_SYSCTL_GETDOMAININFOLIST, XEN_SYSCTL_PHYSINFO,
+    XEN_SYSCTL_SCHED_ID,
 };
 use xen_sys::version::{ExtraVersion, XENVER_EXTRAVERSION, XENVER_VERSION};
 use xen_sys::{DomId, EvtchnPort, Gfn};
@@ -64,6 +65,7 @@ pub struct Hypervisor {
     calls: Hypercalls,
     domctl: Interface,
     sysctl: u32,
+    scheduler: u32,
     version: String,
 }
 
@@ -100,6 +102,7 @@ impl Hypervisor {
             calls,
             domctl: Interface::V15,
             sysctl: sysctl::KNOWN_VERSIONS[0],
+            scheduler: XEN_SCHEDULER_CREDIT2,
         };
         hypervisor.domctl = hypervisor.probe("domctl", &Interface::ALL, Interface::number, |h, v| {
             h.domctl = v;
@@ -114,6 +117,7 @@ impl Hypervisor {
                 h.memory().map(drop)
             },
         )?;
+        hypervisor.scheduler = hypervisor.running_scheduler()?;
         Ok(hypervisor)
     }
 
@@ -218,6 +222,13 @@ impl Hypervisor {
         }
     }
 
+    /// Stops scheduling a domain, until [`Self::unpause_domain`] has been called as often.
+    pub fn pause_domain(&self, domid: DomId) -> Result<(), Error> {
+        self.domctl_in(XEN_DOMCTL_PAUSEDOMAIN, domid, 0u64)
+            .map(drop)
+            .map_err(failed("XEN_DOMCTL_pausedomain", domid))
+    }
+
     /// Lets a paused domain run.
     pub fn unpause_domain(&self, domid: DomId) -> Result<(), Error> {
         self.domctl_in(XEN_DOMCTL_UNPAUSEDOMAIN, domid, 0u64)
@@ -230,6 +241,38 @@ impl Hypervisor {
         self.domctl_in(XEN_DOMCTL_MAX_VCPUS, domid, MaxVcpus { max: count })
             .map(drop)
             .map_err(failed("XEN_DOMCTL_max_vcpus", domid))
+    }
+
+    /// Whether the scheduler that Xen runs shares CPU time out by weight.
+    pub fn has_weights(&self) -> bool {
+        matches!(self.scheduler, XEN_SCHEDULER_CREDIT | XEN_SCHEDULER_CREDIT2)
+    }
+
+    /// Sets a domain's share of CPU time, relative to those of others, which have 256 unless they were given
+    /// another. Only where [`Self::has_weights`].
+    pub fn set_weight(&self, domid: DomId, weight: u16) -> Result<(), Error> {
+        let op = SchedulerOp {
+            sched_id: self.scheduler,
+            cmd: XEN_DOMCTL_SCHEDOP_PUTINFO,
+            weight,
+            ..SchedulerOp::default()
+        };
+        self.domctl_in(XEN_DOMCTL_SCHEDULER_OP, domid, op)
+            .map(drop)
+            .map_err(failed("XEN_DOMCTL_scheduler_op", domid))
+    }
+
+    fn running_scheduler(&self) -> Result<u32, Error> {
+        let header = self.sysctl_header(XEN_SYSCTL_SCHED_ID);
+        let result = self.calls.call(
+            number::HYPERVISOR_SYSCTL,
+            |buffer| {
+                buffer.put(0, &header);
+                [buffer.address(0), 0, 0, 0, 0]
+            },
+            |_, buffer| buffer.get::<u32>(SYSCTL_UNION),
+        );
+        result.map_err(failed("XEN_SYSCTL_sched_id", DomId::DOM0))
     }
 
     /// Bounds a domain's memory.

@@ -77,6 +77,7 @@ macro_rules! plain {
     };
 }
 plain!(
+    u32,
     u64,
     CreateDomainV15,
     CreateDomainV17,

@@ -223,6 +223,33 @@ fn a_network_is_what_its_prefix_says() {
 }
 
 #[test]
+fn every_interface_has_an_address_on_the_link_of_its_own() {
+    let second = "[[service]]\nname = \"b\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n";
+    let vifs = "[[service.vif]]\n[[service.vif]]\nbridge = \"br1\"\nmac = \"02:00:00:00:00:01\"\n";
+    let text = format!("{GOOD}{vifs}{second}[[service.vif]]\nbridge = \"br0\"\n");
+    let draft = read(&text).unwrap();
+    assert_eq!(draft.other_bridges(), ["br1"]);
+    let loaded = resolved(&text);
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let [www, b] = &loaded.config.services[..] else { panic!("two services") };
+    assert_eq!(www.vifs[1], Vif { mac: Mac([2, 0, 0, 0, 0, 1]), bridge: Some("br1".to_owned()) });
+    assert_eq!(www.vifs[0].bridge, None);
+    let mut macs = vec![www.mac, b.mac, www.vifs[0].mac, www.vifs[1].mac, b.vifs[0].mac];
+    macs.sort_by_key(|mac| mac.0);
+    macs.dedup();
+    assert_eq!(macs.len(), 5);
+    assert_eq!(resolved(&text), loaded, "the same each time");
+
+    // The second of two that write the same is left out.
+    let twice = text.replace("bridge = \"br0\"", "mac = \"02:00:00:00:00:01\"");
+    let loaded = resolved(&twice);
+    let expected = "jitsu.toml:21: service b: mac 02:00:00:00:00:01 already belongs to another interface; \
+                    write another one, or none";
+    assert_eq!(lines(&loaded.problems), [expected]);
+    assert_eq!(loaded.config.services.len(), 1);
+}
+
+#[test]
 fn interfaces_that_are_not_there_are_replaced() {
     let interface = |name: &str, kind| Interface { name: name.to_owned(), kind };
     let there = [
@@ -249,6 +276,11 @@ fn interfaces_that_are_not_there_are_replaced() {
         );
         assert_eq!((problems, uplink_used), (vec![expected], None));
     }
+    let mut draft = read(&format!("{GOOD}[[service.vif]]\nbridge = \"eth1\"\n")).unwrap();
+    draft.fit(&there);
+    let expected = "jitsu.toml:12: service www: bridge \"eth1\" is the name of an interface that is no bridge; \
+                    write a new name, or none for the node's own bridge";
+    assert_eq!((lines(draft.problems()), draft.other_bridges()), (vec![expected.to_owned()], vec![]));
     let (problems, uplink, bridge) = fit("uplink = \"eth0\"\nbridge = \"eth0\"");
     let expected = "jitsu.toml:3: bridge \"eth0\" is the name of an interface that is no bridge; \
                     write a new name, as in bridge = \"br0\"; br0 is used meanwhile";

@@ -10,6 +10,9 @@ fn a_bad_service_is_left_out_and_explained() {
          use 1 to 63 of a-z, 0-9 and hyphens inside"
     );
     let long_cmdline = format!("cmdline = \"{}\"", "x".repeat(MAX_CMDLINE + 1));
+    let long_value = format!("keys.a = \"{}\"", "x".repeat(2049));
+    let many_keys = format!("keys = {{ {} }}", vec!["k = \"\""; 65].join(", "));
+    let many_keys = (0..65).fold(many_keys, |text, number| text.replacen("k =", &format!("k{number} ="), 1));
     // What is added to the service's table, and the one thing said about it. Keys that `GOOD` has are
     // written as "old => new".
     let table: &[(&str, &str)] = &[
@@ -20,7 +23,8 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             kernel, memory, vcpus, cmdline, ttl, idle, boot_timeout, wait_for_key",
+             kernel, ramdisk, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key, \
+             keys, vif, disk",
         ),
         // Names.
         ("name = \"www\" =>", "8: name is missing; add name = \"www\""),
@@ -177,7 +181,31 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "kernel = \"www\" => kernel = \"padded\"",
             "11: service www: kernel /usr/lib/jitsu/kernels/padded has 65 MiB, more than 64; \
-             make it smaller: all kernels together may have 64 MiB",
+             make it smaller: all kernels and ramdisks together may have 64 MiB",
+        ),
+        // Ramdisks.
+        (
+            "ramdisk = \"nope\"",
+            "12: service www: ramdisk /usr/lib/jitsu/kernels/nope cannot be read: no such file; \
+             put the file there, correct the path, or remove the key",
+        ),
+        (
+            "ramdisk = \"\"",
+            "12: service www: ramdisk is empty; put the file there, correct the path, or remove the key",
+        ),
+        (
+            "ramdisk = \"empty\"",
+            "12: service www: ramdisk /usr/lib/jitsu/kernels/empty is an empty file; copy the file again",
+        ),
+        (
+            "ramdisk = \"padded\"",
+            "12: service www: ramdisk /usr/lib/jitsu/kernels/padded has 65 MiB, too many beside the 1 MiB of those \
+             before it; make it smaller: all kernels and ramdisks together may have 64 MiB",
+        ),
+        (
+            "ramdisk = \"linux\"\nmemory = 20",
+            "13: service www: memory = 20 MiB is too little for a kernel of 300 KiB and a ramdisk of 20480 KiB; \
+             give at least memory = 23",
         ),
         // Numbers.
         (
@@ -200,6 +228,10 @@ fn a_bad_service_is_left_out_and_explained() {
         ("memory = 4.5", "12: service www: memory is a fraction, not a whole number; write memory = 1"),
         ("vcpus = 9", "12: service www: vcpus = 9 is out of range; give 1 to 8 CPUs"),
         ("vcpus = true", "12: service www: vcpus is true or false, not a whole number; write vcpus = 1"),
+        (
+            "weight = 65536",
+            "12: service www: weight = 65536 is out of range; give 1 to 65535 (256 is a domain's usual share)",
+        ),
         ("ttl = 0", "12: service www: ttl = 0 is out of range; give 1 to 86400 seconds"),
         ("idle = 999999", "12: service www: idle = 999999 is out of range; give 1 to 604800 seconds"),
         (
@@ -208,6 +240,21 @@ fn a_bad_service_is_left_out_and_explained() {
              give idle at least 60: cached answers would lead to a stopped service",
         ),
         ("boot_timeout = 301", "12: service www: boot_timeout = 301 is out of range; give 1 to 300 seconds"),
+        // How it ends.
+        (
+            "stop = \"suspend\"",
+            "12: service www: stop = \"suspend\" is not known; \
+             write \"destroy\", or \"shutdown\" for a guest that can switch itself off",
+        ),
+        (
+            "stop_timeout = 5",
+            "12: service www: stop_timeout is for guests that are asked to shut down; \
+             write stop = \"shutdown\", or remove stop_timeout",
+        ),
+        (
+            "stop = \"shutdown\"\nstop_timeout = 0",
+            "13: service www: stop_timeout = 0 is out of range; give 1 to 300 seconds",
+        ),
         // Strings with rules.
         (
             "cmdline = [\"a\"]",
@@ -233,6 +280,119 @@ fn a_bad_service_is_left_out_and_explained() {
             "wait_for_key = \"\"",
             "12: service www: wait_for_key \"\" is not a XenStore path; write for example \"data/ready\"",
         ),
+        (
+            "wait_for_key = \"=4\"",
+            "12: service www: wait_for_key \"=4\" is not a XenStore path; write for example \"data/ready\"",
+        ),
+        // Keys.
+        (
+            "keys = [\"a\"]",
+            "12: service www: keys is a list, not a table; write keys = { \"data/greeting\" = \"hello\" }",
+        ),
+        (
+            "keys.n = 4",
+            "12: service www: keys.n is a whole number, not a string; \
+             write keys = { \"data/greeting\" = \"hello\" }",
+        ),
+        (
+            "keys = { a = \"1\", \"/local/domain/0/name\" = \"me\" }",
+            "12: service www: key \"/local/domain/0/name\" is not relative to the domain's directory; \
+             write for example \"data/greeting\"",
+        ),
+        (
+            "keys.\"data/../../0/name\" = \"me\"",
+            "12: service www: key \"data/../../0/name\" is not a XenStore path; \
+             write for example \"data/greeting\"",
+        ),
+        (
+            "\n[service.keys]\na = \"1\"\n\"device/vif/0/mac\" = \"2\"",
+            "15: service www: key \"device/vif/0/mac\" is one that every domain has; \
+             write for example \"data/greeting\"",
+        ),
+        (
+            "keys.data = \"1\"",
+            "12: service www: key \"data\" is one that every domain has; write for example \"data/greeting\"",
+        ),
+        (
+            "keys.\"data/ready\" = \"1\"",
+            "12: service www: key \"data/ready\" is the one that the guest is to write when it is ready; \
+             take another one, or another wait_for_key",
+        ),
+        (
+            &long_value,
+            "12: service www: the value of key \"a\" has 2049 bytes, more than 2048; put it into several keys",
+        ),
+        (
+            &many_keys,
+            "12: service www: keys has 65 keys, more than 64; put them together into fewer, longer values",
+        ),
+        // Interfaces.
+        ("vif = 1", "12: service www: vif is a whole number, not a list of tables; write [[service.vif]]"),
+        ("\n[[service.vif]]\nmak = \"\"", "14: service www: unknown key \"mak\"; did you mean mac?"),
+        (
+            "vif = [{}, { bridge = \"\" }]",
+            "12: service www: bridge \"\" is not an interface name; write for example bridge = \"br1\"",
+        ),
+        (
+            "\n[[service.vif]]\nmac = \"00:16:3e:00:02\"",
+            "14: service www: mac \"00:16:3e:00:02\" is not an Ethernet address; \
+             write for example mac = \"00:16:3e:01:02:03\"",
+        ),
+        (
+            "\n[[service.vif]]\nmac = \"01:16:3e:00:02:03\"",
+            "14: service www: mac \"01:16:3e:00:02:03\" cannot be an interface's; \
+             write for example mac = \"00:16:3e:01:02:03\"",
+        ),
+        (
+            "\n[[service.vif]]\nbridge = \"br1\"\nmac = \"00:16:3e:00:02:14\"",
+            "15: service www: mac 00:16:3e:00:02:14 already belongs to another interface; \
+             write another one, or none",
+        ),
+        (
+            "vif = [{}, {}, {}, {}, {}, {}, {}, {}]",
+            "12: service www: 8 more interfaces, more than 7; remove some",
+        ),
+        // Disks.
+        (
+            "\n[[service.disk]]\naccess = \"rw\"",
+            "13: service www: path is missing; add path = \"/data/disk.img\"",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"a.img\"",
+            "14: service www: disk \"a.img\" is not a full path; begin it with /",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"/data/none.img\"",
+            "14: service www: disk /data/none.img cannot be used: no such file; \
+             put the disk's image there, or correct the path",
+        ),
+        (
+            "disk = [{ path = \"/srv\" }]",
+            "12: service www: disk /srv cannot be used: it is neither a file nor a block device; \
+             put the disk's image there, or correct the path",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"/srv/a.img\"\naccess = \"w\"",
+            "15: service www: access \"w\" is not known; \
+             write \"ro\" for reading only, or \"rw\" for reading and writing",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"/srv/a.img\"\ndevice = \"xvdq\"",
+            "15: service www: device \"xvdq\" is none of xvda to xvdp; write another name, or none",
+        ),
+        (
+            "disk = [{ path = \"/srv/a.img\" }, { path = \"/srv/b.img\", device = \"xvda\" }]",
+            "12: service www: device \"xvda\" is already another disk of this service; write another name, or none",
+        ),
+        (
+            "disk = [{ path = \"/srv/a.img\" }, { path = \"/srv/link-to-a.img\", access = \"rw\" }]",
+            "12: service www: disk /srv/link-to-a.img is used by www too, and one of them writes to it; \
+             give every service that writes a disk of its own",
+        ),
+        (
+            "\n[[service.disk]]\npath = \"/srv/a.img\"\nsize = 4",
+            "15: service www: unknown key \"size\"; remove it; [[service.disk]] knows path, device, access",
+        ),
     ];
     const OTHER: &str = "[[service]]\nname = \"other\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n";
     for (change, expected) in table {
@@ -246,6 +406,76 @@ fn a_bad_service_is_left_out_and_explained() {
         let names: Vec<_> = loaded.config.services.iter().map(|service| &service.name).collect();
         assert_eq!(names, ["other"], "{change}");
     }
+}
+
+#[test]
+fn how_a_service_ends() {
+    let shutdown = |timeout| Stop::Shutdown { timeout: Duration::from_secs(timeout) };
+    for (text, expected) in [
+        ("", Stop::Destroy),
+        ("stop = \"destroy\"", Stop::Destroy),
+        ("stop = \"shutdown\"", shutdown(10)),
+        ("stop = \"shutdown\"\nstop_timeout = 30", shutdown(30)),
+    ] {
+        let loaded = resolved(&format!("{GOOD}{text}\n"));
+        assert_eq!(lines(&loaded.problems), [""; 0]);
+        assert_eq!(loaded.config.services[0].stop, expected, "{text}");
+    }
+}
+
+#[test]
+fn keys_that_a_guest_finds_and_the_one_that_it_writes() {
+    let text = "wait_for_key = \"device/vif/0/state=4\"\nkeys = { \"data/b\" = \"2\", a = \"\" }\n";
+    let loaded = resolved(&format!("{GOOD}{text}"));
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let www = &loaded.config.services[0];
+    let key = |path: &str, value: &str| Key { path: path.to_owned(), value: value.to_owned() };
+    assert_eq!(www.keys, [key("a", ""), key("data/b", "2")]);
+    let ready = ReadyKey { path: "device/vif/0/state".to_owned(), value: Some("4".to_owned()) };
+    assert_eq!(www.wait_for_key, ready);
+    assert_eq!(ready.to_string(), "device/vif/0/state=4");
+}
+
+#[test]
+fn disks_that_a_guest_finds() {
+    let disks = "disk = [{ path = \"/dev/sda1\", access = \"rw\" }, { path = \"/srv/a.img\", device = \"xvdp\" }, \
+                 { path = \"/srv/b.img\", access = \"ro\" }]\n";
+    // A second service may read what the first one reads.
+    let second = "[[service]]\nname = \"b\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n\
+                  disk = [{ path = \"/srv/a.img\" }]\n";
+    let loaded = resolved(&format!("{GOOD}{disks}{second}"));
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let disks = loaded.config.services[0].disks.iter();
+    let found: Vec<_> = disks
+        .map(|disk| {
+            (disk.path.to_str().unwrap(), disk.device.to_string(), disk.device.number(), disk.writable)
+        })
+        .collect();
+    let expected = [
+        ("/dev/sda1", "xvda".to_owned(), 51712, true),
+        ("/srv/a.img", "xvdp".to_owned(), 51952, false),
+        ("/srv/b.img", "xvdb".to_owned(), 51728, false),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(loaded.config.services.len(), 2);
+
+    let writes = second.replace("/srv/a.img\"", "/dev/sda1\"");
+    let expected = "jitsu.toml:17: service b: disk /dev/sda1 is used by www too, and one of them writes to it; \
+                    give every service that writes a disk of its own";
+    let loaded = resolved(&format!("{GOOD}disk = [{{ path = \"/dev/sda1\", access = \"rw\" }}]\n{writes}"));
+    assert_eq!(lines(&loaded.problems), [expected]);
+}
+
+#[test]
+fn a_disk_on_a_cards_data_partition_is_there_later() {
+    let disk = "disk = [{ path = \"/data/a.img\", access = \"rw\" }]\n";
+    let second = "[[service]]\nname = \"b\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\n";
+    let kernels = Kernels { card: Some("/boot/unikernels".into()), probe: &kernels, disk: &disks };
+    let draft =
+        parse(format!("{GOOD}{disk}{second}{disk}").as_bytes(), Path::new("jitsu.toml"), &kernels).unwrap();
+    let expected = "jitsu.toml:17: service b: disk /data/a.img is used by www too, and one of them writes to it; \
+                    give every service that writes a disk of its own";
+    assert_eq!(lines(draft.problems()), [expected]);
 }
 
 #[test]
@@ -282,7 +512,7 @@ fn what_two_services_claim_belongs_to_the_first() {
 }
 
 #[test]
-fn the_kernels_of_all_services_fit_into_memory_together() {
+fn the_kernels_and_ramdisks_of_all_services_fit_into_memory_together() {
     let service = |name: &str, address: u8, kernel: &str| {
         format!(
             "[[service]]\nname = \"{name}\"\naddress = \"10.0.2.{address}\"\nkernel = \"{kernel}\"\n\
@@ -291,7 +521,7 @@ fn the_kernels_of_all_services_fit_into_memory_together() {
     };
     let fits = [
         with("kernel = \"www\"", "kernel = \"linux\"\nmemory = 64"),
-        service("second", 21, "40-mib"),
+        service("second", 21, "www\"\nramdisk = \"40-mib"),
         // Kept once, so counted once.
         service("third", 22, "linux"),
     ];
@@ -299,9 +529,9 @@ fn the_kernels_of_all_services_fit_into_memory_together() {
     assert_eq!(lines(&loaded.problems), [""; 0]);
     let one_more = service("fourth", 23, "other-linux") + &service("fifth", 24, "www");
     let loaded = resolved(&(fits.concat() + &one_more));
-    let expected = "jitsu.toml:26: service fourth: kernel /usr/lib/jitsu/kernels/other-linux has 20 MiB, too many \
-                    beside the 60 MiB of the kernels before it; make it smaller: all kernels together may have \
-                    64 MiB";
+    let expected = "jitsu.toml:27: service fourth: kernel /usr/lib/jitsu/kernels/other-linux has 20 MiB, too many \
+                    beside the 61 MiB of those before it; make it smaller: all kernels and ramdisks together \
+                    may have 64 MiB";
     assert_eq!(lines(&loaded.problems), [expected]);
     let names: Vec<_> = loaded.config.services.iter().map(|service| service.name.as_str()).collect();
     assert_eq!(names, ["www", "second", "third", "fifth"]);
