@@ -51,6 +51,9 @@ const RUN: &str = "/run/jitsud";
 /// Nothing tells when it has asked the last one; this is a hundred times what it takes.
 const LAST_QUESTIONS: Duration = Duration::from_millis(500);
 
+/// Lines of consoles in `/status`, all services together: of each the last ones.
+const CONSOLE_LINES: usize = 1000;
+
 /// What happened outside the core.
 #[derive(Debug)]
 enum Report {
@@ -446,9 +449,11 @@ impl Core {
         problems.extend_from_slice(&self.loaded.problems);
         let config = &self.loaded.config;
         let mut status = NodeStatus::new(config, &problems, &self.directory, facts, Moment::now());
+        let each = CONSOLE_LINES / self.lives.len().max(1);
         for (incarnation, life) in &self.lives {
             if let Some(service) = status.services.get_mut(incarnation.service.0) {
-                service.console = life.console_lines();
+                let mut lines = life.console_lines();
+                service.console = lines.split_off(lines.len().saturating_sub(each));
             }
         }
         status
