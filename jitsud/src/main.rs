@@ -37,6 +37,10 @@ Example: jitsud --config /boot/jitsu.toml";
 /// The configuration of a node without a card, or whose card has none.
 const DEFAULT_CONFIGURATION: &str = "/etc/jitsu.toml";
 
+/// Threads for what waits: builds above all. More at once take as long, and memory besides; what is too many waits
+/// its turn.
+const BLOCKING_THREADS: usize = 16;
+
 /// Requests that may wait to be looked at; more are told that the node is busy.
 const REQUESTS: usize = 512;
 
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
     // Threads that build domains are kept: starting one takes longer than many a build.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(Duration::from_secs(24 * 60 * 60))
         .build();
     let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(file, started)));

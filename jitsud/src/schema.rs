@@ -220,7 +220,7 @@ pub struct ServiceStatus {
     pub last_request_ns: Option<u64>,
     /// The stages of the last start, in their usual order.
     pub last_start: Vec<StageStatus>,
-    /// The last lines on its console, oldest first.
+    /// The last lines on its console, oldest first; the more services run, the fewer.
     pub console: Vec<String>,
 }
 

@@ -19,6 +19,9 @@ const WIDTH: usize = 80;
 /// Columns of the left margin and a heading.
 const INDENT: usize = 12;
 
+/// Services and problems that are listed, of each. A screen has 25 lines at least.
+const LISTED: usize = 8;
+
 /// Shows the summary wherever a person may look, each time that it has changed.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -80,11 +83,15 @@ pub fn text(status: &NodeStatus) -> String {
     text + &rule + "\n"
 }
 
-/// The items, or that there are none.
-fn list(text: &mut String, heading: &str, items: impl Iterator<Item = String>) {
+/// The first items and how many there are beside them, or that there are none.
+fn list(text: &mut String, heading: &str, mut items: impl Iterator<Item = String>) {
     let mut heading = Some(heading);
-    for item in items {
+    for item in items.by_ref().take(LISTED) {
         entry(text, heading.take().unwrap_or_default(), &item);
+    }
+    let more = items.count();
+    if more > 0 {
+        entry(text, "", &format!("and {more} more: see the status"));
     }
     if let Some(heading) = heading {
         entry(text, heading, "none");

@@ -10,4 +10,4 @@
 pub mod dns;
 pub mod measurement;
 
-pub use measurement::{MARK, Measurement, Outcome};
+pub use measurement::{Crowd, MARK, Measurement, Outcome};

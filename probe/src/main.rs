@@ -1,9 +1,12 @@
-//! `probe NODE NAME BRIDGE ADDRESS/PREFIX`: one request, from another host on the node's network.
+//! `probe NODE NAME BRIDGE ADDRESS/PREFIX`: a request, or a series of them, from another host on the node's network.
 //!
-//! Runs inside the node, as root. Prints one line: [`MARK`] and an [`Outcome`] as JSON.
+//! Runs inside the node, as root. Prints lines of [`MARK`] and an [`Outcome`] as JSON: one for a NAME. One with
+//! numbers in it, as `d{1..100}.jitsu.test`, stands for a series, which are asked for one after another, with a line
+//! for each; if all could be had, one more line says what they all serve then.
 
 mod host;
 mod netlink;
+mod series;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
@@ -13,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::time::{ClockId, clock_gettime};
 use probe::dns::{MAX_UDP, Question, RecordType};
-use probe::{MARK, Measurement, Outcome};
+use probe::{Crowd, MARK, Measurement, Outcome};
 
 /// How long a single answer may take before the request counts as failed. A service that never gets ready
 /// is given up by the node well before.
@@ -22,23 +25,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a question is repeated while the network settles.
 const TRIES: u32 = 10;
-/// Longest reply that is kept, in bytes.
-const MAX_REPLY: u64 = 1 << 20;
+/// Longest reply that is kept, in bytes. The status of a node with many services is the longest.
+const MAX_REPLY: u64 = 4 << 20;
 
 fn main() -> ExitCode {
-    let outcome = match run() {
-        Ok(measurement) => Outcome::Served(Box::new(measurement)),
-        Err(error) => Outcome::Failed(format!("{error:#}")),
-    };
-    match serde_json::to_string(&outcome) {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print(&Outcome::Failed(format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(outcome: &Outcome) {
+    match serde_json::to_string(outcome) {
         // In one write, so that nothing gets into the middle of it. The line before may not be finished.
         Ok(json) => drop(std::io::stdout().write_all(format!("\n{MARK}{json}\n").as_bytes())),
         Err(error) => eprintln!("probe: {error}"),
     }
-    if matches!(outcome, Outcome::Served(_)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run() -> Result<Measurement> {
+fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [node, name, bridge, address] = arguments.as_slice() else {
         bail!(
@@ -49,14 +57,27 @@ fn run() -> Result<Measurement> {
     let (address, prefix) = address.split_once('/').context("ADDRESS/PREFIX has no slash")?;
     let address = address.parse().with_context(|| format!("ADDRESS {address:?}"))?;
     let prefix = prefix.parse().with_context(|| format!("PREFIX {prefix:?}"))?;
+    let series = series::of(name)?;
 
     host::become_one(bridge, address, prefix)?;
     let resolver = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("opening a UDP socket")?;
     resolver.connect((node, 53)).with_context(|| format!("pointing a socket at {node}:53"))?;
     settle(&resolver)?;
-    let mut measurement = request(&resolver, name)?;
-    measurement.status = status(node)?;
-    Ok(measurement)
+    let Some(names) = series else {
+        let mut measurement = request(&resolver, name)?;
+        measurement.status = status(node)?;
+        print(&Outcome::Served(Box::new(measurement)));
+        return Ok(());
+    };
+    let mut served = Vec::new();
+    for name in names {
+        let measurement = request(&resolver, &name)?;
+        served.push((name, measurement.address));
+        print(&Outcome::Served(Box::new(measurement)));
+    }
+    let crowd = Crowd { replies: at_once(&served)?, status: series::without_long_texts(status(node)?) };
+    print(&Outcome::Crowd(Box::new(crowd)));
+    Ok(())
 }
 
 /// Returns when this host and the node have met: the bridge forwards, and each knows where the other is, as
@@ -117,6 +138,29 @@ fn request(resolver: &UdpSocket, name: &str) -> Result<Measurement> {
         reply: String::from_utf8_lossy(&reply).into_owned(),
         status: serde_json::Value::Null,
     })
+}
+
+/// What each of them serves while the connections to all the others are open, too.
+fn at_once(served: &[(String, Ipv4Addr)]) -> Result<Vec<String>> {
+    let connect = |(name, address): &(String, Ipv4Addr)| -> Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&SocketAddrV4::new(*address, 80).into(), PATIENCE)
+            .with_context(|| format!("connecting to {name} again"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    };
+    let mut streams: Vec<TcpStream> = served.iter().map(connect).collect::<Result<_>>()?;
+    for (stream, (name, _)) in streams.iter_mut().zip(served) {
+        ask_for(stream, "/", name).with_context(|| format!("asking {name} for its page again"))?;
+    }
+    let read = |(stream, (name, _)): (TcpStream, &(String, Ipv4Addr))| -> Result<String> {
+        let mut reply = Vec::new();
+        stream
+            .take(MAX_REPLY)
+            .read_to_end(&mut reply)
+            .with_context(|| format!("reading from {name} again"))?;
+        Ok(String::from_utf8_lossy(&reply).into_owned())
+    };
+    streams.into_iter().zip(served).map(read).collect()
 }
 
 fn status(node: Ipv4Addr) -> Result<serde_json::Value> {

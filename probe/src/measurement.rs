@@ -29,7 +29,16 @@ pub struct Measurement {
     pub done_ns: u64,
     /// The reply: head and page.
     pub reply: String,
-    /// The node's `/status` as it was after the request.
+    /// The node's `/status` as it was after the request; `null` in a series.
+    pub status: serde_json::Value,
+}
+
+/// What the services of a series serve all at once, when each of them has been asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Crowd {
+    /// Head and page of each, in order. The connections were all open before the first page was asked for.
+    pub replies: Vec<String>,
+    /// The node's `/status` after that, without consoles and events.
     pub status: serde_json::Value,
 }
 
@@ -39,6 +48,8 @@ pub struct Measurement {
 pub enum Outcome {
     /// The request succeeded.
     Served(Box<Measurement>),
+    /// All requests of a series did.
+    Crowd(Box<Crowd>),
     /// It did not: where, and why.
     Failed(String),
 }

@@ -133,6 +133,8 @@ pub(crate) struct Connection {
     pub next_transaction: u32,
     watches: Vec<(Path, Box<[u8]>)>,
     watch_bytes: usize,
+    /// How often the watches have changed.
+    pub watch_changes: u64,
     /// Some watch is owed an event.
     pub owes_events: bool,
     /// It stands in the list of those that have output.
@@ -153,6 +155,7 @@ impl Connection {
             next_transaction: 1,
             watches: Vec::new(),
             watch_bytes: 0,
+            watch_changes: 0,
             owes_events: false,
             announced: false,
             resumed: false,
@@ -177,6 +180,7 @@ impl Connection {
 
     pub fn add_watch(&mut self, path: Path, token: &[u8]) {
         self.watch_bytes += watch_size(&path, token);
+        self.watch_changes += 1;
         self.watches.push((path, token.into()));
     }
 
@@ -185,11 +189,13 @@ impl Connection {
         if let Some(at) = self.watches.iter().position(found) {
             self.watches.swap_remove(at);
             self.watch_bytes -= watch_size(path, token);
+            self.watch_changes += 1;
         }
     }
 
     pub fn take_watches(&mut self) -> Vec<(Path, Box<[u8]>)> {
         self.watch_bytes = 0;
+        self.watch_changes += 1;
         std::mem::take(&mut self.watches)
     }
 

@@ -285,6 +285,11 @@ impl Store {
         found.collect()
     }
 
+    /// A number that is another one whenever [`watches_of`](Store::watches_of) may be. It costs nothing.
+    pub fn watch_changes(&self, conn: ConnId) -> u64 {
+        self.connections.get(conn).map_or(0, |connection| connection.watch_changes)
+    }
+
     /// Sets a watch for a client that had set it with an earlier process, and does not know that there
     /// is a new one. Fires it once, for what may have changed in between. No quota applies.
     ///

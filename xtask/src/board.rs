@@ -156,18 +156,18 @@ impl Board {
     }
 
     /// Xen 4.17 to 4.21 allocate dom0's first bank as one block of a power of two that is at least as large
-    /// as dom0 or 128 MiB (xen/arch/arm/domain_build.c, `allocate_memory_11`) and panic where there is none.
+    /// as dom0 or 128 MiB, and further ones as blocks of 128 MiB at least where they are not above it
+    /// (xen/arch/arm/domain_build.c, `allocate_memory_11`), and panic where there is none.
     fn check(&self) -> Result<()> {
-        if self.dom0.memory < FIRST_BANK && !self.dom0.memory.is_power_of_two() {
-            return Err(Fail::new(
-                Class::Input,
-                format!(
-                    "dom0.memory = {}: below {FIRST_BANK} MiB Xen takes powers of two only; use 64 or {FIRST_BANK}",
-                    self.dom0.memory
-                ),
-            ));
+        let memory = self.dom0.memory;
+        if memory.is_power_of_two() || memory > 0 && memory.is_multiple_of(FIRST_BANK) {
+            return Ok(());
         }
-        Ok(())
+        let message = format!(
+            "dom0.memory = {memory}: below {FIRST_BANK} MiB Xen takes powers of two only, above that multiples of \
+             {FIRST_BANK} for certain"
+        );
+        Err(Fail::new(Class::Input, message))
     }
 
     /// Xen's command line.
@@ -274,8 +274,9 @@ mod tests {
             facts["dom0"].as_table_mut().expect("table").insert("memory".into(), memory.into());
             Board::parse(facts)
         };
-        assert!(with(96).is_err());
-        assert!(with(64).is_ok());
+        for (memory, good) in [(0, false), (64, true), (96, false), (128, true), (288, false), (384, true)] {
+            assert_eq!(with(memory).is_ok(), good, "{memory}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use xen_sys::DomId;
 use super::state::Early;
 use super::{
     Afterwards, Death, Effect, Event, FIRST_BACK_OFF, Incarnation, LONGEST_BACK_OFF, MAX_WAITING, Moment,
-    Outbox, Phase, SOUND_AFTER, Stage, State, Ticket, Timeline,
+    NO_ROOM_PAUSE, Outbox, Phase, SOUND_AFTER, Stage, State, Ticket, Timeline,
 };
 use crate::config::{Service, Stop};
 use crate::summoner::{ServiceId, SummonError, Summoned};
@@ -199,6 +199,21 @@ impl Entry {
         } else {
             self.fail(now, reason, out);
         }
+    }
+
+    pub(super) fn no_room(&mut self, now: Moment, reason: String, out: &mut Outbox) {
+        let State::Building { early } = &self.state else {
+            return self.meaningless("no room");
+        };
+        // It was none.
+        self.statistics.starts -= 1;
+        if matches!(early, Some(Early::Unwanted(_))) {
+            self.set_state(now, State::Off, "it was not wanted any more, and there was no room", out);
+            return self.restart_if_wanted(now, out);
+        }
+        let until = now.after(NO_ROOM_PAUSE);
+        self.answer_all(&Err(refusal(&reason, until, now)), out);
+        self.set_state(now, State::Failed { reason: reason.clone(), until }, &reason, out);
     }
 
     pub(super) fn ready(&mut self, now: Moment, at: Moment, out: &mut Outbox) {

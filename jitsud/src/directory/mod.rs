@@ -15,7 +15,7 @@
 //!
 //! A pure core: time is an argument ([`Moment`]), what is to be done comes back as [`Effect`]s. The driver
 //! executes them and reports what happened as [`Input`]s, in whatever order it happens. It relies on the
-//! driver for one thing only: that every [`Effect::Build`] is answered by `Built` or `BuildFailed`, and every
+//! driver for one thing only: that every [`Effect::Build`] is answered by `Built`, `BuildFailed` or `NoRoom`, and every
 //! [`Effect::Destroy`] by `Stopped` or `StopFailed`.
 //!
 //! A domain that an earlier daemon has left goes to its service with [`Directory::take_over`]: from Off to Booting or
@@ -25,7 +25,7 @@
 //! answered exactly once; reports about an earlier [`Incarnation`] change nothing; no more than
 //! [`MAX_WAITING`] tickets wait for one service.
 //!
-//! Not here: memory admission, and packets as a sign of life; requests alone keep a service up.
+//! Not here: whether there is room for a domain, which the driver finds out, and packets as a sign of life; requests alone keep a service up.
 
 mod entry;
 mod moment;
@@ -57,6 +57,10 @@ pub const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Longest back-off.
 pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// How long a service for which there was no room is not tried again. Always the same: it is not to blame, and room may
+/// come at any time. It bounds what clients that ask over and over can make the node do.
+pub const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// A service that has been ready for this long counts as sound again: its next failure is a first one.
 pub const SOUND_AFTER: Duration = Duration::from_secs(10);
@@ -120,6 +124,13 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// There is no room for the domain; nothing is there of it.
+    NoRoom {
+        /// Of which life.
+        incarnation: Incarnation,
+        /// What there is too little of, for people.
+        reason: String,
+    },
     /// The guest wrote its readiness key. May come before [`Input::Built`].
     Ready {
         /// Of which life.
@@ -162,7 +173,7 @@ pub enum Input {
 /// What is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Make and unpause a domain; report `Built` or `BuildFailed`.
+    /// Make and unpause a domain; report `Built`, `BuildFailed` or `NoRoom`.
     Build {
         /// For which life.
         incarnation: Incarnation,
@@ -251,6 +262,9 @@ impl Directory {
             }
             Input::BuildFailed { incarnation, reason } => {
                 self.with(incarnation, |entry| entry.build_failed(now, reason, &mut out));
+            }
+            Input::NoRoom { incarnation, reason } => {
+                self.with(incarnation, |entry| entry.no_room(now, reason, &mut out));
             }
             Input::Ready { incarnation, at } => {
                 self.with(incarnation, |entry| entry.ready(now, at, &mut out));

@@ -118,6 +118,9 @@ impl World {
         assert_eq!(before, None, "a second domain for {:?}", incarnation.service);
         self.builds += 1;
         let at = self.soon(50);
+        if self.random.chance(10) {
+            return self.report(at, Input::NoRoom { incarnation, reason: "no room".to_owned() });
+        }
         if self.random.chance(15) {
             return self.report(at, Input::BuildFailed { incarnation, reason: "no memory".to_owned() });
         }
@@ -159,6 +162,10 @@ impl World {
             }
         };
         match &input {
+            Input::NoRoom { incarnation, .. } => {
+                self.builds -= 1;
+                self.alive.remove(&incarnation.service.0);
+            }
             Input::BuildFailed { incarnation, .. } | Input::Stopped { incarnation } => {
                 self.alive.remove(&incarnation.service.0);
             }
@@ -193,6 +200,7 @@ fn subject(input: &Input) -> Option<Incarnation> {
     match input {
         Input::Built { incarnation, .. }
         | Input::BuildFailed { incarnation, .. }
+        | Input::NoRoom { incarnation, .. }
         | Input::Ready { incarnation, .. }
         | Input::Died { incarnation, .. }
         | Input::Stopped { incarnation }

@@ -592,3 +592,32 @@ fn what_happened_is_recorded() {
     use Phase::{Booting, Building, Off, Ready};
     assert_eq!(events, [(Off, Building), (Building, Booting), (Booting, Ready)]);
 }
+
+#[test]
+fn no_room_is_no_failure_of_the_service() {
+    let mut script = Script::new();
+    let no_room = |number| Input::NoRoom { incarnation: life(number), reason: "no room".to_owned() };
+    // However often: the pause does not grow.
+    for number in 1..=5 {
+        assert_eq!(script.summon(number), [build(number)]);
+        assert_eq!(script.send(no_room(number)), [down(number, "no room", 1.0)]);
+        assert_eq!(script.phase(), Phase::Failed);
+        script.wait(0.5);
+        assert_eq!(script.summon(100 + number), [down(100 + number, "no room", 0.5)]);
+        script.wait(0.5);
+    }
+    let counted = script.directory.entries()[0].statistics();
+    assert_eq!((counted.starts, counted.failures, counted.requests), (0, 0, 10));
+    script.start(6);
+
+    let mut unwanted = Script::new();
+    assert_eq!(unwanted.summon(1), [build(1)]);
+    let reason = "stopped by the administrator".to_owned();
+    let retry_in = Duration::ZERO;
+    assert_eq!(
+        unwanted.send(Input::Stop { service: S }),
+        [refused(1, SummonError::Failed { reason, retry_in })]
+    );
+    assert_eq!(unwanted.send(no_room(1)), []);
+    assert_eq!(unwanted.phase(), Phase::Off);
+}

@@ -43,6 +43,13 @@ const MAX_EVTCHN_PORT: u32 = 1023;
 /// the interrupt controller, the grant table, the rings and the shared page. Xen itself sets aside 16.
 const STAGE2_PAGES: u64 = 32;
 
+/// Pages of Xen's memory that a domain takes beside its RAM, stage-2 tables and rings: the root of its stage-2 table,
+/// and one that Xen keeps. As counted on Xen 4.17.
+const XEN_PAGES: u64 = 3;
+
+/// Pages of the two rings.
+const RING_PAGES: u64 = 2;
+
 /// Why a domain could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -111,6 +118,13 @@ pub struct Unfinished {
     pub domain: Option<Domain>,
 }
 
+impl BuildError {
+    /// Whether it is for want of memory, which is not the service's fault.
+    pub fn is_want_of_memory(&self) -> bool {
+        matches!(self, BuildError::Xen(xen::Error::OutOfMemory { .. } | xen::Error::HeapFull { .. }))
+    }
+}
+
 /// Points in a build that a timeline shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -120,6 +134,20 @@ pub enum Step {
     Created(DomId),
     /// It runs.
     Unpaused,
+}
+
+/// Pages of Xen's memory that a domain takes.
+pub fn footprint(spec: &Spec) -> u64 {
+    let ram = ram_pages(spec);
+    ram + stage2_pages(ram) + RING_PAGES + XEN_PAGES
+}
+
+fn ram_pages(spec: &Spec) -> u64 {
+    u64::from(spec.memory_mib) << 20 >> PAGE_SHIFT
+}
+
+fn stage2_pages(ram: u64) -> u64 {
+    STAGE2_PAGES + ram.div_ceil(BLOCK_PAGES)
 }
 
 /// Makes a domain and lets it run. `step` is called as each step is done.
@@ -188,14 +216,14 @@ fn furnish(
     store.commit(&nodes::create(domid, spec, &numbers)).map_err(BuildError::Store)?;
 
     let memory = u64::from(spec.memory_mib) << 20;
-    let ram = memory >> PAGE_SHIFT;
-    let stage2 = (STAGE2_PAGES + ram.div_ceil(BLOCK_PAGES)) << PAGE_SHIFT;
+    let ram = ram_pages(spec);
+    let stage2 = stage2_pages(ram) << PAGE_SHIFT;
     hypervisor.make_vcpus(domid, spec.vcpus)?;
     if spec.weight != DEFAULT_WEIGHT && hypervisor.has_weights() {
         hypervisor.set_weight(domid, spec.weight)?;
     }
     hypervisor.set_paging_mempool(domid, stage2)?;
-    hypervisor.set_max_memory(domid, (memory >> 10) + 2 * (PAGE_SIZE as u64 >> 10))?;
+    hypervisor.set_max_memory(domid, (memory >> 10) + RING_PAGES * (PAGE_SIZE as u64 >> 10))?;
     populate(hypervisor, domid, ram)?;
 
     let ramdisk = layout::place(memory, &spec.kernel, spec.ramdisk.as_ref().map(|ramdisk| ramdisk.len()))
@@ -285,14 +313,19 @@ fn boot_registers(tree_at: u64) -> [u64; 31] {
     regs
 }
 
-/// Gives the domain its two ring pages and `ram` pages of RAM, in blocks as large as fit.
+/// Gives the domain its two ring pages and `ram` pages of RAM, in blocks as large as fit and as Xen has. When memory is
+/// nearly used up there may be enough, and no whole block any more.
 fn populate(hypervisor: &Hypervisor, domid: DomId, ram: u64) -> Result<(), xen::Error> {
     hypervisor.populate(domid, &[CONSOLE_RING, STORE_RING], 0)?;
     let base = GUEST_RAM0_BASE >> PAGE_SHIFT;
     let blocks = ram / BLOCK_PAGES;
     let frames: Vec<Gfn> = (0..blocks).map(|i| Gfn(base + i * BLOCK_PAGES)).collect();
-    hypervisor.populate(domid, &frames, BLOCK_ORDER)?;
-    let rest: Vec<Gfn> = (blocks * BLOCK_PAGES..ram).map(|i| Gfn(base + i)).collect();
+    let whole = match hypervisor.populate(domid, &frames, BLOCK_ORDER) {
+        Ok(()) => blocks,
+        Err(xen::Error::OutOfMemory { got, .. }) => got / BLOCK_PAGES,
+        Err(error) => return Err(error),
+    };
+    let rest: Vec<Gfn> = (whole * BLOCK_PAGES..ram).map(|i| Gfn(base + i)).collect();
     if rest.is_empty() { Ok(()) } else { hypervisor.populate(domid, &rest, 0) }
 }
 

@@ -9,7 +9,7 @@ pub mod disk;
 pub mod layout;
 pub mod nodes;
 
-pub use builder::{BuildError, Domain, build, take_over};
+pub use builder::{BuildError, Domain, build, footprint, take_over};
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! [`Summoner`](crate::summoner::Summoner); what happens in Xen, in the store and on the network comes as
 //! [`Report`]s. Builds run on blocking threads, side by side.
 
+mod admission;
 mod facts;
 mod frames;
 mod inherited;
@@ -13,13 +14,13 @@ mod template;
 mod toolstack;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xen_sys::DomId;
+use xen_sys::domctl::DomainInfo;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
 use xenstore::Change;
 
@@ -36,6 +37,7 @@ use crate::schema::{Boot, NodeStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
 use crate::xen::Port;
+use admission::{Need, Shortage, Stock, Taken};
 use inherited::Inherited;
 use life::Life;
 use record::{Counters, Record};
@@ -49,6 +51,9 @@ const RUN: &str = "/run/jitsud";
 /// apart and asks a few more questions; without answers it would wait for ever, and dom0 could not power off.
 /// Nothing tells when it has asked the last one; this is a hundred times what it takes.
 const LAST_QUESTIONS: Duration = Duration::from_millis(500);
+
+/// Lines of consoles in `/status`, all services together: of each the last ones.
+const CONSOLE_LINES: usize = 1000;
 
 /// What happened outside the core.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ pub struct Core {
     directory: Directory,
     toolstack: Toolstack,
     exceptions: Port,
+    /// dom0's frames for domains; `None` when that is not known.
+    frames: Option<u64>,
     lives: HashMap<Incarnation, Life>,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Summoned, SummonError>>>,
     next_ticket: u64,
@@ -103,16 +110,20 @@ impl Core {
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let specs = template::all(&mut loaded);
         let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
-        let first_seen = Path::new(RUN).join("dom0-frames");
-        if let Err(error) = frames::set_aside(&loaded.config.services, largest_load, &first_seen) {
+        let set_aside = || -> Result<u64, Box<dyn std::error::Error>> {
+            let dom0 = toolstack.hypervisor.domain_info(DomId::DOM0)?.ok_or("Xen has no dom0")?;
+            Ok(frames::set_aside(dom0.max_pages, &loaded.config.services, largest_load)?)
+        };
+        let frames = set_aside().inspect_err(|error| {
             tracing::warn!(%error, "dom0 sets no frames aside: mapping guests' pages will take longer");
-        }
+        });
         if !toolstack.hypervisor.has_weights() {
             for service in loaded.config.services.iter().filter(|service| service.weight != DEFAULT_WEIGHT) {
                 tracing::warn!("service {}: the scheduler that Xen runs knows no weight", service.name);
             }
         }
         let mut core = Core {
+            frames: frames.ok(),
             directory: Directory::new(&loaded.config, Moment::now()),
             exceptions: toolstack.events.bind_virq(VIRQ_DOM_EXC)?,
             loaded,
@@ -253,11 +264,19 @@ impl Core {
                 }
                 self.input(Input::Built { incarnation, domid });
                 // It may have ended before anybody knew whose it was.
-                self.look_at_domains();
+                match self.toolstack.hypervisor.domain_info(domid) {
+                    Ok(info) => self.look_at(incarnation, info.as_ref()),
+                    Err(error) => tracing::error!(%domid, error = %chain(&error), "it cannot be looked at"),
+                }
             }
             Report::Built(incarnation, Err(error)) => {
                 self.lives.remove(&incarnation);
-                self.input(Input::BuildFailed { incarnation, reason: chain(&error) });
+                let reason = chain(&error);
+                self.input(if error.is_want_of_memory() {
+                    Input::NoRoom { incarnation, reason }
+                } else {
+                    Input::BuildFailed { incarnation, reason }
+                });
             }
             Report::Ready(incarnation, at) => {
                 if let Some(life) = self.lives.get_mut(&incarnation) {
@@ -309,7 +328,12 @@ impl Core {
     fn input(&mut self, input: Input) {
         for effect in self.directory.handle(Moment::now(), input) {
             match effect {
-                Effect::Build { incarnation } => self.build(incarnation),
+                Effect::Build { incarnation } => match self.admit(incarnation) {
+                    Ok(()) => self.build(incarnation),
+                    Err(shortage) => {
+                        self.input(Input::NoRoom { incarnation, reason: shortage.to_string() });
+                    }
+                },
                 Effect::ShutDown { incarnation: _, domid } => {
                     if let Err(error) = self.toolstack.store.commit(&[nodes::power_off(domid)]) {
                         tracing::error!(%domid, %error, "a guest cannot be asked to switch itself off");
@@ -346,6 +370,23 @@ impl Core {
         if let Err(error) = self.toolstack.store.commit(changes) {
             tracing::error!(%error, "what the next daemon has to know cannot be kept");
         }
+    }
+
+    /// Whether there is room for the domain of a new life.
+    fn admit(&self, incarnation: Incarnation) -> Result<(), Shortage> {
+        let need = |incarnation: &Incarnation| Need {
+            pages: domain::footprint(&self.specs[incarnation.service.0].spec),
+            frames: frames::of_service(&self.loaded.config.services[incarnation.service.0]),
+        };
+        let memory = self.toolstack.hypervisor.memory().inspect_err(|error| {
+            tracing::error!(error = %chain(error), "Xen does not say how much memory is free");
+        });
+        let stock = Stock { free_pages: memory.ok().map(|memory| memory.free_pages), frames: self.frames };
+        let others = self.lives.iter().map(|(incarnation, life)| Taken {
+            need: need(incarnation),
+            being_built: !life.is_attached() && !life.ending(),
+        });
+        admission::check(need(&incarnation), stock, others)
     }
 
     fn build(&mut self, incarnation: Incarnation) {
@@ -397,39 +438,41 @@ impl Core {
 
     /// Asks Xen about every domain of ours: which ended by themselves, and which are gone for good.
     fn look_at_domains(&mut self) {
-        // One that is still being built is looked at when it has been, with its console at hand.
-        let built = |(incarnation, life): (&Incarnation, &Life)| {
-            (life.is_attached() || life.ending()).then_some((*incarnation, life.domid?))
+        // In one go, however many there are.
+        let infos: HashMap<DomId, DomainInfo> = match self.toolstack.hypervisor.domains() {
+            Ok(infos) => infos.into_iter().map(|info| (info.domain, info)).collect(),
+            Err(error) => return tracing::error!(error = %chain(&error), "domains cannot be looked at"),
         };
-        let lives: Vec<_> = self.lives.iter().filter_map(built).collect();
+        let lives: Vec<_> = self.lives.iter().filter_map(|(of, life)| Some((*of, life.domid?))).collect();
         for (incarnation, domid) in lives {
-            let info = match self.toolstack.hypervisor.domain_info(domid) {
-                Ok(info) => info,
-                Err(error) => {
-                    tracing::error!(%domid, error = %chain(&error), "a domain cannot be looked at");
-                    continue;
+            self.look_at(incarnation, infos.get(&domid));
+        }
+    }
+
+    /// Looks at one of ours; `info` is what Xen says about it, `None` that it has no such domain.
+    fn look_at(&mut self, incarnation: Incarnation, info: Option<&DomainInfo>) {
+        let Some(life) = self.lives.get_mut(&incarnation) else { return };
+        let Some(domid) = life.domid else { return };
+        match (info, life.ending()) {
+            (None, true) => {
+                if life.has_ended() {
+                    self.lives.remove(&incarnation);
+                    self.input(Input::Stopped { incarnation });
                 }
-            };
-            let Some(life) = self.lives.get_mut(&incarnation) else { continue };
-            match (info, life.ending()) {
-                (None, true) => {
-                    if life.has_ended() {
-                        self.lives.remove(&incarnation);
-                        self.input(Input::Stopped { incarnation });
-                    }
-                }
-                (None, false) => {
-                    self.input(Input::Died { incarnation, death: Death::Vanished, detail: String::new() });
-                }
-                (Some(info), false) => {
-                    if let Some(code) = info.shutdown_code() {
-                        let detail = life.last_words();
-                        self.toolstack.store.with(|store| store.stopped(domid));
-                        self.input(Input::Died { incarnation, death: Death::from_code(code), detail });
-                    }
-                }
-                (Some(_), true) => {}
             }
+            // One that is still being built is looked at when it has been, with its console at hand.
+            (_, false) if !life.is_attached() => {}
+            (None, false) => {
+                self.input(Input::Died { incarnation, death: Death::Vanished, detail: String::new() });
+            }
+            (Some(info), false) => {
+                if let Some(code) = info.shutdown_code() {
+                    let detail = life.last_words();
+                    self.toolstack.store.with(|store| store.stopped(domid));
+                    self.input(Input::Died { incarnation, death: Death::from_code(code), detail });
+                }
+            }
+            (Some(_), true) => {}
         }
     }
 
@@ -439,9 +482,11 @@ impl Core {
         problems.extend_from_slice(&self.loaded.problems);
         let config = &self.loaded.config;
         let mut status = NodeStatus::new(config, &problems, &self.directory, facts, Moment::now());
+        let each = CONSOLE_LINES / self.lives.len().max(1);
         for (incarnation, life) in &self.lives {
             if let Some(service) = status.services.get_mut(incarnation.service.0) {
-                service.console = life.console_lines();
+                let mut lines = life.console_lines();
+                service.console = lines.split_off(lines.len().saturating_sub(each));
             }
         }
         status

@@ -2,7 +2,8 @@
 //!
 //! The kernel sets its watches once, when it first finds a XenStore (`drivers/xen/xenbus`); it would never
 //! learn of a new device from a store that has forgotten them. They are kept in a small file on a
-//! memory-backed file system, rewritten when they have changed.
+//! memory-backed file system, rewritten when they have changed. Those that are about one device are left out: they
+//! come and go with every domain, and a store that has forgotten its watches has forgotten that device, too.
 
 use std::fs;
 use std::io;
@@ -17,6 +18,8 @@ use super::SharedStore;
 pub struct KernelWatches {
     file: PathBuf,
     saved: Vec<WatchSpec>,
+    /// [`xenstore::Store::watch_changes`] when that was.
+    changes: u64,
 }
 
 impl KernelWatches {
@@ -30,7 +33,7 @@ impl KernelWatches {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
         };
-        Ok(KernelWatches { file, saved: decode(&text) })
+        Ok(KernelWatches { file, saved: decode(&text), changes: 0 })
     }
 
     /// Sets the watches again; each fires once, as a new watch does.
@@ -46,7 +49,15 @@ impl KernelWatches {
 
     /// Writes the file, if the watches have changed since.
     pub(super) fn save(&mut self, store: &SharedStore, id: ConnId) {
-        let watches = store.with(|store| store.watches_of(id));
+        // This is asked after every message, and there are a few watches for each guest.
+        let changed = store.with(|store| {
+            let changes = store.watch_changes(id);
+            (changes != self.changes).then(|| (changes, store.watches_of(id)))
+        });
+        let Some((changes, mut watches)) = changed else { return };
+        self.changes = changes;
+        watches.retain(|watch| !is_about_a_device(&watch.path));
+        watches.sort_by(|a, b| (&a.path, &a.token).cmp(&(&b.path, &b.token)));
         if watches == self.saved {
             return;
         }
@@ -57,6 +68,11 @@ impl KernelWatches {
         }
         self.saved = watches;
     }
+}
+
+/// Whether a path, as the kernel names it, is that of one device's front or back half, or below it.
+fn is_about_a_device(path: &str) -> bool {
+    path.starts_with("backend/") || path.starts_with("/local/domain/")
 }
 
 // A watch is a line: levels below (or nothing), path, token, with NUL between them. The kernel's paths and
@@ -93,5 +109,15 @@ mod tests {
         let watches = vec![watch("backend", b"C0AABB", None), watch("/a b", b"\xff", Some(2))];
         assert_eq!(decode(&encode(&watches)), watches);
         assert_eq!(decode(b"cut off"), vec![]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_with_a_domain_is_not_kept() {
+        for path in ["backend/vif/7/0/hotplug-status", "/local/domain/7/device/vif/0/state"] {
+            assert!(is_about_a_device(path), "{path}");
+        }
+        for path in ["backend", "control/shutdown", "memory/target", "@releaseDomain"] {
+            assert!(!is_about_a_device(path), "{path}");
+        }
     }
 }

@@ -19,6 +19,9 @@ use xen_sys::{DomId, EvtchnPort, Gfn};
 use super::hypercall::{Hypercalls, INDIRECT, MAX_WORDS};
 use super::sys::{HypercallBuffer, Plain, SharedPages};
 
+/// Domains that fit into a buffer.
+const DOMAINS_AT_A_TIME: usize = (HypercallBuffer::SIZE - INDIRECT) / size_of::<DomainInfo>();
+
 /// A hypercall that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,6 +43,15 @@ pub enum Error {
         wanted: u64,
         /// Pages it got.
         got: u64,
+    },
+    /// Xen's own heap, which on 32-bit ARM is apart from the memory for domains, is full.
+    #[error(
+        "Xen has no memory left for its own records of domains ({call}): \
+         if the node has memory free, make xenheap_megabytes in Xen's arguments larger"
+    )]
+    HeapFull {
+        /// Xen's name of the call.
+        call: &'static str,
     },
     /// The hypervisor is of a version whose layouts are not known.
     #[error(
@@ -158,17 +170,29 @@ impl Hypervisor {
         Ok(Memory { total_pages: info.total_pages, free_pages: info.free_pages + info.scrub_pages })
     }
 
-    /// All domains, with those that are being taken apart; at most 128.
+    /// All domains, with those that are being taken apart, by their numbers.
     pub fn domains(&self) -> Result<Vec<DomainInfo>, Error> {
-        const ROOM: usize = 128;
+        let mut all: Vec<DomainInfo> = Vec::new();
+        loop {
+            let next = all.last().map_or(DomId::DOM0, |last| DomId(last.domain.0 + 1));
+            let some = self.domains_from(next)?;
+            all.extend_from_slice(&some);
+            if some.len() < DOMAINS_AT_A_TIME {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The domains from the number `first` on; at most [`DOMAINS_AT_A_TIME`].
+    fn domains_from(&self, first: DomId) -> Result<Vec<DomainInfo>, Error> {
         let header = self.sysctl_header(XEN_SYSCTL_GETDOMAININFOLIST);
         let result = self.calls.call(
             number::HYPERVISOR_SYSCTL,
             |buffer| {
                 let list = DomainInfoList {
-                    first_domain: DomId::DOM0,
+                    first_domain: first,
                     pad: 0,
-                    max_domains: ROOM as u32,
+                    max_domains: DOMAINS_AT_A_TIME as u32,
                     buffer: buffer.address(INDIRECT),
                     num_domains: 0,
                     pad2: 0,
@@ -179,7 +203,8 @@ impl Hypervisor {
             },
             |_, buffer| {
                 let count = buffer.get::<DomainInfoList>(SYSCTL_UNION).num_domains as usize;
-                (0..count.min(ROOM)).map(|i| buffer.get(INDIRECT + i * size_of::<DomainInfo>())).collect()
+                let infos = 0..count.min(DOMAINS_AT_A_TIME);
+                infos.map(|i| buffer.get(INDIRECT + i * size_of::<DomainInfo>())).collect()
             },
         );
         result.map_err(failed("XEN_SYSCTL_getdomaininfolist", DomId::DOM0))
@@ -206,7 +231,7 @@ impl Hypervisor {
                 .domctl(cmd, any, CreateDomainV17 { head, altp2m_opts: 0, tail })
                 .map(|(domid, answer)| (domid, answer.tail)),
         };
-        let (domid, tail) = created.map_err(failed("XEN_DOMCTL_createdomain", DomId::INVALID))?;
+        let (domid, tail) = created.map_err(heap_full("XEN_DOMCTL_createdomain", DomId::INVALID))?;
         Ok(Created { domid, clock_frequency: (tail.clock_frequency != 0).then_some(tail.clock_frequency) })
     }
 
@@ -240,7 +265,7 @@ impl Hypervisor {
     pub fn make_vcpus(&self, domid: DomId, count: u32) -> Result<(), Error> {
         self.domctl_in(XEN_DOMCTL_MAX_VCPUS, domid, MaxVcpus { max: count })
             .map(drop)
-            .map_err(failed("XEN_DOMCTL_max_vcpus", domid))
+            .map_err(heap_full("XEN_DOMCTL_max_vcpus", domid))
     }
 
     /// Whether the scheduler that Xen runs shares CPU time out by weight.
@@ -320,12 +345,16 @@ impl Hypervisor {
         result.map_err(failed("XEN_DOMCTL_setvcpucontext", domid))
     }
 
-    /// Gives a domain fresh, zeroed extents of 2^`order` pages, each starting at one of `frames`.
+    /// Gives a domain fresh, zeroed extents of 2^`order` pages, each starting at one of `frames`, in their order.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when there were not enough; those that there were, the domain has.
     pub fn populate(&self, domid: DomId, frames: &[Gfn], order: u32) -> Result<(), Error> {
-        for frames in frames.chunks(MAX_WORDS) {
+        let mut populated = 0;
+        for chunk in frames.chunks(MAX_WORDS) {
             let mut reservation = MemoryReservation {
                 extent_start: 0,
-                nr_extents: frames.len() as u64,
+                nr_extents: chunk.len() as u64,
                 extent_order: order,
                 mem_flags: 0,
                 domid,
@@ -334,7 +363,7 @@ impl Hypervisor {
             let done = self.calls.call(
                 number::HYPERVISOR_MEMORY_OP,
                 |buffer| {
-                    for (i, frame) in frames.iter().enumerate() {
+                    for (i, frame) in chunk.iter().enumerate() {
                         buffer.put(INDIRECT + 8 * i, &frame.0);
                     }
                     reservation.extent_start = buffer.address(INDIRECT);
@@ -344,11 +373,10 @@ impl Hypervisor {
                 |done, _| u64::from(done),
             );
             let done = done.map_err(failed("XENMEM_populate_physmap", domid))?;
-            if done < frames.len() as u64 {
-                return Err(Error::OutOfMemory {
-                    wanted: (frames.len() as u64) << order,
-                    got: done << order,
-                });
+            populated += done;
+            if done < chunk.len() as u64 {
+                let wanted = (frames.len() as u64) << order;
+                return Err(Error::OutOfMemory { wanted, got: populated << order });
             }
         }
         Ok(())
@@ -471,6 +499,14 @@ const SYSCTL_UNION: usize = std::mem::offset_of!(Sysctl, u);
 
 fn failed(call: &'static str, domid: DomId) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Call { call, domid, source }
+}
+
+/// As [`failed`], for calls that take memory from Xen's own heap.
+fn heap_full(call: &'static str, domid: DomId) -> impl FnOnce(io::Error) -> Error {
+    move |source| match source.raw_os_error() {
+        Some(libc::ENOMEM) => Error::HeapFull { call },
+        _ => Error::Call { call, domid, source },
+    }
 }
 
 fn version(calls: &Hypercalls) -> Result<String, Error> {

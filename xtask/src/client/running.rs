@@ -277,7 +277,23 @@ impl RunningNode {
         limit: Duration,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<String> {
-        await_line(&self.qemu, &self.lines, mark, what, limit, wanted)
+        await_line(&self.qemu, &self.lines, mark, what, limit, wanted).map(|(line, _)| line)
+    }
+
+    /// As [`RunningNode::await_line`], and puts `mark` after the line, so that it is not found again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_line(
+        &self,
+        mark: &mut Mark,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
+        let (line, after) = await_line(&self.qemu, &self.lines, *mark, what, limit, wanted)?;
+        *mark = after;
+        Ok(line)
     }
 
     /// Adds to an error where the node's console can be read.
@@ -296,11 +312,11 @@ impl RunningNode {
 /// See [`RunningNode::await_ready`].
 fn await_ready(qemu: &Qemu, lines: &Mutex<Vec<String>>, mark: Mark) -> Result<Ipv4Addr> {
     let what = "the daemon to say that it is ready";
-    let line = await_line(qemu, lines, mark, what, BOOT_LIMIT, |line| ready_address(line).is_some())?;
+    let (line, _) = await_line(qemu, lines, mark, what, BOOT_LIMIT, |line| ready_address(line).is_some())?;
     ready_address(&line).context("its word that it is ready has no address")
 }
 
-/// See [`RunningNode::await_line`]; `lines` are those that came so far.
+/// See [`RunningNode::next_line`]; `lines` are those that came so far.
 fn await_line(
     qemu: &Qemu,
     lines: &Mutex<Vec<String>>,
@@ -308,16 +324,16 @@ fn await_line(
     what: &str,
     limit: Duration,
     wanted: impl Fn(&str) -> bool,
-) -> Result<String> {
+) -> Result<(String, Mark)> {
     let deadline = Instant::now() + limit;
     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
     let mut next = mark.0;
     loop {
         while let Some(line) = lines.get(next) {
-            if wanted(line) {
-                return Ok(line.clone());
-            }
             next += 1;
+            if wanted(line) {
+                return Ok((line.clone(), Mark(next)));
+            }
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let line = qemu.wait_for("\n", left);

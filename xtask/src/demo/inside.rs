@@ -8,18 +8,21 @@ use crate::initramfs::ExtraFile;
 use crate::qemu::Start;
 use crate::{cross, paths, ui};
 use anyhow::{Context, Result};
-use probe::{MARK, Measurement, Outcome};
+use probe::{Crowd, MARK, Measurement, Outcome};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The client's address in the node's network.
-const CLIENT: &str = "10.0.2.200/24";
+const CLIENT: &str = "10.0.2.200/22";
 
 /// The node's bridge, by its default name.
 const BRIDGE: &str = "br0";
 
-/// Longest time for the request, wall time.
+/// Longest time for a request, wall time.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Longest life of a node for one request, wall time.
+pub const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The client, built for the node.
 ///
@@ -30,38 +33,79 @@ pub fn client() -> Result<ExtraFile> {
     Ok(ExtraFile { path: "/usr/bin/probe".into(), mode: 0o755, content: paths::read(&binary)? })
 }
 
-/// Boots a node with `config` in instruction time and has `client` make one request for `service`.
-///
-/// # Errors
-/// When the node does not boot, or the request fails; the message says which step.
-pub fn measure(
-    image: &Image,
-    client: ExtraFile,
-    config: &str,
-    service: &str,
-    log: PathBuf,
-) -> Result<Measurement> {
-    let node = {
+/// A node in instruction time, which has the client in it.
+pub struct Node(pub RunningNode);
+
+/// What came of a series of requests.
+pub struct Series {
+    /// Those that were served, in order.
+    pub served: Vec<Measurement>,
+    /// What all of them served in the end, or why there was no getting so far.
+    pub end: Result<Crowd, String>,
+}
+
+impl Node {
+    /// Boots a node with `config` and `client`. It is killed when it runs longer than `timeout`.
+    ///
+    /// # Errors
+    /// When it does not boot.
+    pub fn boot(
+        image: &Image,
+        client: ExtraFile,
+        config: &str,
+        log: PathBuf,
+        timeout: Duration,
+    ) -> Result<Self> {
         let _task = ui::Task::start("booting the node in QEMU, in instruction time");
-        RunningNode::boot(NodeSpec {
-            start: Start::configured(image.clone(), config.to_owned(), vec![client]),
-            icount: true,
-            log,
-            timeout: Duration::from_secs(300),
-        })?
-    };
-    let request = || {
-        let mark = node.mark();
-        node.send_line(&format!("probe {NODE} {service}.jitsu.test {BRIDGE} {CLIENT}"))?;
-        let line =
-            node.await_line(mark, "the client inside the node", LIMIT, |line| line.starts_with(MARK))?;
-        let json = line.trim_end().trim_start_matches(MARK);
-        match serde_json::from_str(json)
-            .with_context(|| format!("reading what the client printed: {json}"))?
-        {
+        let start = Start::configured(image.clone(), config.to_owned(), vec![client]);
+        RunningNode::boot(NodeSpec { start, icount: true, log, timeout }).map(Node)
+    }
+
+    /// Has the client make one request for `service`.
+    ///
+    /// # Errors
+    /// When it fails; the message says which step.
+    pub fn request(&self, service: &str) -> Result<Measurement> {
+        let mut next = self.ask(service)?;
+        let mut request = || match next()? {
             Outcome::Served(measurement) => Ok(*measurement),
             Outcome::Failed(why) => Err(Fail::new(Class::Node, format!("the client inside the node: {why}"))),
-        }
-    };
-    request().map_err(|error: anyhow::Error| node.blame(error))
+            Outcome::Crowd(_) => {
+                Err(Fail::new(Class::Node, "the client inside the node made a series of it"))
+            }
+        };
+        request().map_err(|error: anyhow::Error| self.0.blame(error))
+    }
+
+    /// Has the client ask for many services, one after another. `services` stands for all of them, as
+    /// `d{1..100}` does for `d1` to `d100`.
+    ///
+    /// # Errors
+    /// When the client does not come to an end. That it came to no good end is in [`Series::end`].
+    pub fn series(&self, services: &str) -> Result<Series> {
+        let mut next = self.ask(services)?;
+        let mut served = Vec::new();
+        let mut series = || loop {
+            match next()? {
+                Outcome::Served(measurement) => served.push(*measurement),
+                Outcome::Crowd(crowd) => return Ok(Ok(*crowd)),
+                Outcome::Failed(why) => return Ok(Err(why)),
+            }
+        };
+        let end = series().map_err(|error: anyhow::Error| self.0.blame(error))?;
+        Ok(Series { served, end })
+    }
+
+    /// Starts the client. What is returned waits for what it prints.
+    fn ask(&self, services: &str) -> Result<impl FnMut() -> Result<Outcome>> {
+        let Node(node) = self;
+        let mut mark = node.mark();
+        node.send_line(&format!("probe {NODE} {services}.jitsu.test {BRIDGE} {CLIENT}"))?;
+        Ok(move || {
+            let what = "the client inside the node";
+            let line = node.next_line(&mut mark, what, LIMIT, |line| line.starts_with(MARK))?;
+            let json = line.trim_end().trim_start_matches(MARK);
+            serde_json::from_str(json).with_context(|| format!("reading what the client printed: {json}"))
+        })
+    }
 }

@@ -53,7 +53,9 @@ pub fn run(args: &Args) -> Result<()> {
     let token = token()?;
     let log = paths::out("demo").join("console.log");
     let (page, figures, startup) = if args.icount {
-        let measured = inside::measure(&image, inside::client()?, &config(&token), SERVICE, log)?;
+        let client = inside::client()?;
+        let node = inside::Node::boot(&image, client, &config(&token), log, inside::TIMEOUT)?;
+        let measured = node.request(SERVICE)?;
         let page = crate::client::body_of(&measured.reply).context("reading the page")?;
         (page, Figures::of_one_clock(&measured, SERVICE)?, None)
     } else {

@@ -23,7 +23,8 @@ pub fn run(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<(
     println!("\nthe node in QEMU, in instruction time; console: {}", log.display());
     let token = crate::client::token()?;
     let measured = report.check_aloud("instruction time: a client inside the node is served", || {
-        let measured = inside::measure(image, client, &demo::config(&token), "www", log)?;
+        let node = inside::Node::boot(image, client, &demo::config(&token), log, inside::TIMEOUT)?;
+        let measured = node.request("www")?;
         ensure!(measured.reply.contains(&token), "the page is not of this run:\n{}", measured.reply);
         Figures::of_one_clock(&measured, "www")
     });

@@ -6,6 +6,7 @@
 
 mod cards;
 mod config;
+mod density;
 mod failures;
 mod footprint;
 mod host;
@@ -97,6 +98,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             let image = image::build(board::DEFAULT, &options)?;
             node_tests(&image, filter, report)?;
             latency::run(&image, filter, report)?;
+            density::run(&image, filter, report)?;
             tools::run(&image, &options, filter, report)?;
         }
         cards::run(&options, wanted, filter, report)?;
