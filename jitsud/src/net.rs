@@ -219,33 +219,42 @@ impl Network {
     }
 
     /// Makes guests' interfaces ports of the bridge as the kernel announces them, and calls `forwards` with
-    /// the number of the domain whose port forwards: from then on no packet to it is lost.
-    pub async fn run(mut self, forwards: impl Fn(DomId)) {
+    /// the number of the domain whose port forwards: from then on no packet to it is lost. The interfaces of domains
+    /// that are not `owned` are left to whoever has made those.
+    pub async fn run(mut self, owned: impl Fn(DomId) -> bool + Sync, forwards: impl Fn(DomId)) {
         // Those that came while there was no daemon. Messages about changes have been coming in since before this.
         match links(&self.handle).await {
             Ok(there) => {
                 for link in &there {
-                    attend(&self.handle, self.bridge, link).await.map(&forwards);
+                    attend(&self.handle, self.bridge, link, &owned).await.map(&forwards);
                 }
             }
             Err(error) => tracing::error!(error = %chain(&error), "guests' interfaces are not seen"),
         }
         while let Some(message) = self.messages.next().await {
             if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload {
-                attend(&self.handle, self.bridge, &link).await.map(&forwards);
+                attend(&self.handle, self.bridge, &link, &owned).await.map(&forwards);
             }
         }
     }
 }
 
-/// Makes an interface a port of the bridge if it is a guest's and not one yet. Returns the domain's number once the
+/// Makes an interface a port of the bridge if it is that of a guest of ours and not one yet. Returns the domain's number once the
 /// bridge forwards to it.
-async fn attend(handle: &Handle, bridge: u32, link: &LinkMessage) -> Option<DomId> {
+async fn attend(
+    handle: &Handle,
+    bridge: u32,
+    link: &LinkMessage,
+    owned: impl Fn(DomId) -> bool,
+) -> Option<DomId> {
     let domid = name(link).and_then(parse_vif)?;
     if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
         // The bridge hears of the carrier before netlink does, and without spanning tree a port with
         // a carrier forwards.
         return link.attributes.contains(&LinkAttribute::OperState(State::Up)).then_some(domid);
+    }
+    if !owned(domid) {
+        return None;
     }
     let port = LinkUnspec::new_with_index(link.header.index).controller(bridge).up();
     if let Err(error) = set(handle, port, || format!("making vif{domid}.0 a port of the bridge")).await {

@@ -7,6 +7,7 @@
 mod facts;
 mod frames;
 mod inherited;
+mod introduced;
 mod life;
 mod record;
 mod template;
@@ -16,11 +17,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xen_sys::DomId;
-use xen_sys::event_channel::VIRQ_DOM_EXC;
 use xenstore::Change;
 
 use crate::card::Card;
@@ -34,7 +34,6 @@ use crate::domain::{self, BuildError, Domain, Spec, nodes};
 use crate::schema::{Boot, NodeStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
-use crate::xen::Port;
 use inherited::Inherited;
 use life::Life;
 use record::{Counters, Record};
@@ -76,7 +75,7 @@ pub struct Core {
     specs: Vec<Template>,
     directory: Directory,
     toolstack: Toolstack,
-    exceptions: Port,
+    exceptions: watch::Receiver<()>,
     lives: HashMap<Incarnation, Life>,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Summoned, SummonError>>>,
     next_ticket: u64,
@@ -89,9 +88,6 @@ pub struct Core {
 impl Core {
     /// A node whose services are off, but for those whose domains an earlier daemon has left. One whose kernel cannot
     /// be read is left out.
-    ///
-    /// # Errors
-    /// When Xen does not tell about domains that end.
     pub fn start(
         toolstack: Toolstack,
         estate: Estate,
@@ -99,7 +95,7 @@ impl Core {
         boot: Boot,
         card: Option<Card>,
         clock: Clock,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
+    ) -> Self {
         let specs = template::all(&mut loaded);
         let largest_kernel = specs.iter().map(|template| template.spec.kernel.len()).max().unwrap_or(0);
         let first_seen = Path::new(RUN).join("dom0-frames");
@@ -108,7 +104,7 @@ impl Core {
         }
         let mut core = Core {
             directory: Directory::new(&loaded.config, Moment::now()),
-            exceptions: toolstack.events.bind_virq(VIRQ_DOM_EXC)?,
+            exceptions: toolstack.exceptions.clone(),
             loaded,
             specs,
             toolstack,
@@ -124,7 +120,7 @@ impl Core {
         estate.inherited.into_iter().for_each(|inherited| core.inherit(inherited));
         // One may have ended while there was no daemon.
         core.look_at_domains();
-        Ok(core)
+        core
     }
 
     /// Goes on counting where an earlier daemon has stopped.
@@ -168,6 +164,12 @@ impl Core {
         &self.loaded
     }
 
+    /// Whether a domain is one of this node's services, for the network to connect it.
+    pub fn owns(&self) -> impl Fn(DomId) -> bool + Send + Sync + use<> {
+        let toolstack = self.toolstack.clone();
+        move |domid| toolstack.owns(domid)
+    }
+
     /// Where the network says that the bridge forwards to a guest.
     pub fn vif_reports(&self) -> impl Fn(DomId) + Send + use<> {
         let reports = self.reports.0.clone();
@@ -188,7 +190,7 @@ impl Core {
             tokio::select! {
                 Some(request) = requests.recv() => self.request(request),
                 Some(report) = self.reports.1.recv() => self.report(report),
-                () = self.exceptions.wait() => self.look_at_domains(),
+                Ok(()) = self.exceptions.changed() => self.look_at_domains(),
                 () = until(deadline) => self.input(Input::Timer),
                 () = shutdown.cancelled(), if !going_down => {
                     going_down = true;
@@ -327,7 +329,7 @@ impl Core {
         let template = &self.specs[incarnation.service.0];
         let record = Record::new(&self.loaded.config.services[incarnation.service.0], incarnation, false);
         let spec = Spec { uuid: uuid(incarnation), record: record.text(), ..template.spec.clone() };
-        let Toolstack { hypervisor, events, store } = self.toolstack.clone();
+        let Toolstack { hypervisor, events, store, .. } = self.toolstack.clone();
         let reports = self.reports.0.clone();
         self.lives.insert(incarnation, Life::default());
         let runtime = tokio::runtime::Handle::current();
