@@ -50,18 +50,20 @@ pub fn measure(
             timeout: Duration::from_secs(300),
         })?
     };
-    let request = || {
-        let mark = node.mark();
-        node.send_line(&format!("probe {NODE} {service}.jitsu.test {BRIDGE} {CLIENT}"))?;
-        let line =
-            node.await_line(mark, "the client inside the node", LIMIT, |line| line.starts_with(MARK))?;
-        let json = line.trim_end().trim_start_matches(MARK);
-        match serde_json::from_str(json)
-            .with_context(|| format!("reading what the client printed: {json}"))?
-        {
-            Outcome::Served(measurement) => Ok(*measurement),
-            Outcome::Failed(why) => Err(Fail::new(Class::Node, format!("the client inside the node: {why}"))),
-        }
-    };
-    request().map_err(|error: anyhow::Error| node.blame(error))
+    request(&node, service).map_err(|error| node.blame(error))
+}
+
+/// Has the [`client`] on a node make one request for `service`.
+///
+/// # Errors
+/// When it fails; the message says which step.
+pub fn request(node: &RunningNode, service: &str) -> Result<Measurement> {
+    let mark = node.mark();
+    node.send_line(&format!("probe {NODE} {service}.jitsu.test {BRIDGE} {CLIENT}"))?;
+    let line = node.await_line(mark, "the client inside the node", LIMIT, |line| line.starts_with(MARK))?;
+    let json = line.trim_end().trim_start_matches(MARK);
+    match serde_json::from_str(json).with_context(|| format!("reading what the client printed: {json}"))? {
+        Outcome::Served(measurement) => Ok(*measurement),
+        Outcome::Failed(why) => Err(Fail::new(Class::Node, format!("the client inside the node: {why}"))),
+    }
 }
