@@ -230,11 +230,16 @@ impl Network {
 
     /// Makes guests' interfaces ports of bridges as the kernel announces them, and calls `forwards` when one
     /// forwards: from then on no packet to it is lost. `bridge_of` names an interface's bridge, if it is not the
-    /// node's own.
-    pub async fn run(mut self, bridge_of: impl Fn(Vif) -> Option<String>, forwards: impl Fn(Vif)) {
-        let bridge = |vif| {
-            let named = bridge_of(vif).and_then(|name| self.bridges.get(&name).copied());
-            named.unwrap_or(self.bridge)
+    /// node's own. The interfaces of domains that are not `owned` are left to whoever has made those.
+    pub async fn run(
+        mut self,
+        owned: impl Fn(DomId) -> bool,
+        bridge_of: impl Fn(Vif) -> Option<String>,
+        forwards: impl Fn(Vif),
+    ) {
+        let bridge = |vif: Vif| {
+            let named = || bridge_of(vif).and_then(|name| self.bridges.get(&name).copied());
+            owned(vif.domid).then(|| named().unwrap_or(self.bridge))
         };
         // Those that came while there was no daemon. Messages about changes have been coming in since before this.
         match links(&self.handle).await {
@@ -253,16 +258,16 @@ impl Network {
     }
 }
 
-/// Makes an interface a port of its bridge if it is a guest's and not one yet. Returns it once the bridge forwards to
+/// Makes an interface a port of its bridge if it has one, as those of our guests have, and is none yet. Returns it once the bridge forwards to
 /// it.
-async fn attend(handle: &Handle, bridge: &impl Fn(Vif) -> u32, link: &LinkMessage) -> Option<Vif> {
+async fn attend(handle: &Handle, bridge: &impl Fn(Vif) -> Option<u32>, link: &LinkMessage) -> Option<Vif> {
     let vif = name(link).and_then(Vif::parse)?;
     if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
         // The bridge hears of the carrier before netlink does, and without spanning tree a port with
         // a carrier forwards.
         return link.attributes.contains(&LinkAttribute::OperState(State::Up)).then_some(vif);
     }
-    let port = LinkUnspec::new_with_index(link.header.index).controller(bridge(vif)).up();
+    let port = LinkUnspec::new_with_index(link.header.index).controller(bridge(vif)?).up();
     if let Err(error) = set(handle, port, || format!("making {vif} a port of its bridge")).await {
         // The interface can be gone again already; a boot that misses it times out and says so.
         tracing::warn!(%vif, error = %chain(&error), "interface not connected");

@@ -37,6 +37,14 @@ pub fn record(domid: DomId) -> String {
     format!("/jitsu/domain/{domid}")
 }
 
+/// How a domain that another tool has introduced is served (`node/introduced.rs`).
+pub fn introduction(domid: DomId) -> String {
+    format!("{INTRODUCTIONS}/{domid}")
+}
+
+/// The directory of all [`introduction`]s.
+pub const INTRODUCTIONS: &str = "/jitsu/introduced";
+
 /// The directories that domains' nodes lie in. They are there from the start and stay, so that a domain leaves
 /// nothing behind.
 pub fn shared() -> Vec<Change> {
@@ -44,12 +52,14 @@ pub fn shared() -> Vec<Change> {
     let backends = DEVICES.map(|kind| format!("{dom0}/backend/{kind}"));
     let mut changes: Vec<Change> = backends
         .into_iter()
-        .chain(["/vm", "/libxl", "/jitsu/domain"].map(String::from))
+        .chain(["/vm", "/libxl", "/jitsu/domain", INTRODUCTIONS].map(String::from))
         .map(Change::mkdir)
         .collect();
-    // As Xen's own start-up writes it (`tools/helpers/xen-init-dom0.c`), for tools that list domains by name.
+    // As Xen's own start-up writes it (`tools/helpers/xen-init-dom0.c`), for tools that list domains by name and
+    // put new ones into the pool of all processors.
     changes.push(Change::write(format!("{dom0}/name"), "Domain-0"));
     changes.push(Change::write(format!("{dom0}/domid"), "0"));
+    changes.push(Change::write("/local/pool/0/name", "Pool-0"));
     // That a XenStore is here (`docs/misc/xenstore-paths.pandoc`).
     changes.push(Change::write("/tool/xenstored", ""));
     changes

@@ -84,7 +84,7 @@ fn take_over_one(
     info: &DomainInfo,
     reports: &UnboundedSender<Report>,
 ) -> Result<Life, Box<dyn std::error::Error>> {
-    let Toolstack { hypervisor, events, store } = toolstack;
+    let Toolstack { hypervisor, events, store, .. } = toolstack;
     let domain = domain::take_over(hypervisor, events, store, info.domain, info.handle)?;
     let mut life = Life::default();
     life.domid = Some(info.domain);

@@ -8,6 +8,7 @@ mod admission;
 mod facts;
 mod frames;
 mod inherited;
+mod introduced;
 mod life;
 mod record;
 mod template;
@@ -16,12 +17,11 @@ mod toolstack;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xen_sys::DomId;
 use xen_sys::domctl::DomainInfo;
-use xen_sys::event_channel::VIRQ_DOM_EXC;
 use xenstore::Change;
 
 use crate::card::Card;
@@ -36,7 +36,6 @@ use crate::net::Vif;
 use crate::schema::{Boot, NodeStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
-use crate::xen::Port;
 use admission::{Need, Shortage, Stock, Taken};
 use inherited::Inherited;
 use life::Life;
@@ -82,9 +81,9 @@ pub struct Core {
     specs: Vec<Template>,
     directory: Directory,
     toolstack: Toolstack,
-    exceptions: Port,
     /// dom0's frames for domains; `None` when that is not known.
     frames: Option<u64>,
+    exceptions: watch::Receiver<()>,
     lives: HashMap<Incarnation, Life>,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Summoned, SummonError>>>,
     next_ticket: u64,
@@ -97,9 +96,6 @@ pub struct Core {
 impl Core {
     /// A node whose services are off, but for those whose domains an earlier daemon has left. One whose kernel cannot
     /// be read is left out.
-    ///
-    /// # Errors
-    /// When Xen does not tell about domains that end.
     pub fn start(
         toolstack: Toolstack,
         estate: Estate,
@@ -107,7 +103,7 @@ impl Core {
         boot: Boot,
         card: Option<Card>,
         clock: Clock,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
+    ) -> Self {
         let specs = template::all(&mut loaded);
         let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let set_aside = || -> Result<u64, Box<dyn std::error::Error>> {
@@ -125,7 +121,7 @@ impl Core {
         let mut core = Core {
             frames: frames.ok(),
             directory: Directory::new(&loaded.config, Moment::now()),
-            exceptions: toolstack.events.bind_virq(VIRQ_DOM_EXC)?,
+            exceptions: toolstack.exceptions.clone(),
             loaded,
             specs,
             toolstack,
@@ -141,7 +137,7 @@ impl Core {
         estate.inherited.into_iter().for_each(|inherited| core.inherit(inherited));
         // One may have ended while there was no daemon.
         core.look_at_domains();
-        Ok(core)
+        core
     }
 
     /// Goes on counting where an earlier daemon has stopped.
@@ -185,6 +181,12 @@ impl Core {
         &self.loaded
     }
 
+    /// Whether a domain is one of this node's services, for the network to connect it.
+    pub fn owns(&self) -> impl Fn(DomId) -> bool + Send + Sync + use<> {
+        let toolstack = self.toolstack.clone();
+        move |domid| toolstack.owns(domid)
+    }
+
     /// Where the network says that a bridge forwards to a guest's interface. Its first one counts: clients come to
     /// the address that is for it.
     pub fn vif_reports(&self) -> impl Fn(Vif) + Send + use<> {
@@ -219,7 +221,7 @@ impl Core {
             tokio::select! {
                 Some(request) = requests.recv() => self.request(request),
                 Some(report) = self.reports.1.recv() => self.report(report),
-                () = self.exceptions.wait() => self.look_at_domains(),
+                Ok(()) = self.exceptions.changed() => self.look_at_domains(),
                 () = until(deadline) => self.input(Input::Timer),
                 () = shutdown.cancelled(), if !going_down => {
                     going_down = true;
@@ -393,7 +395,7 @@ impl Core {
         let template = &self.specs[incarnation.service.0];
         let record = Record::new(&self.loaded.config.services[incarnation.service.0], incarnation, false);
         let spec = Spec { uuid: uuid(incarnation), record: record.text(), ..template.spec.clone() };
-        let Toolstack { hypervisor, events, store } = self.toolstack.clone();
+        let Toolstack { hypervisor, events, store, .. } = self.toolstack.clone();
         let reports = self.reports.0.clone();
         self.lives.insert(incarnation, Life::default());
         let runtime = tokio::runtime::Handle::current();

@@ -2,15 +2,18 @@
 //! the kernel's questions are answered while the node still waits for an address.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use xen_sys::DomId;
+use xen_sys::event_channel::VIRQ_DOM_EXC;
 
 use super::inherited::{self, Inherited};
-use super::{RUN, Reports};
+use super::introduced::Introduced;
+use super::{RUN, Reports, is_ours};
 use crate::domain::nodes;
 use crate::store::{KernelWatches, SharedStore, serve_ring, socket};
 use crate::xen::{self, EventChannels, Hypervisor, SharedPages};
@@ -21,6 +24,8 @@ pub struct Toolstack {
     pub(super) hypervisor: Arc<Hypervisor>,
     pub(super) events: EventChannels,
     pub(super) store: SharedStore,
+    /// Changes when a domain has shut down, crashed, or gone; which one is for Xen to say.
+    pub(super) exceptions: watch::Receiver<()>,
 }
 
 /// What an earlier daemon has left, for [`Core::start`](super::Core::start).
@@ -46,7 +51,8 @@ impl Toolstack {
             .create(run)
             .map_err(|error| format!("creating {RUN}: {error}"))?;
         let (store, restored) = SharedStore::open(&run.join("store"), xenstore::Limits::default());
-        let toolstack = Toolstack { hypervisor, events, store };
+        let exceptions = exceptions(&events)?;
+        let toolstack = Toolstack { hypervisor, events, store, exceptions };
         toolstack.serve_dom0()?;
         let (reports, incoming) = mpsc::unbounded_channel();
         let inherited = inherited::take_over(&toolstack, restored, &reports)?;
@@ -61,6 +67,12 @@ impl Toolstack {
             }
         });
         Ok((toolstack, Estate { inherited, reports: (reports, incoming) }))
+    }
+
+    /// Whether a domain is of this toolstack's making. Others in dom0 make domains, too, and look after them
+    /// themselves.
+    pub(super) fn owns(&self, domid: DomId) -> bool {
+        self.hypervisor.domain_info(domid).is_ok_and(|info| info.is_some_and(|info| is_ours(&info.handle)))
     }
 
     /// Notes that the daemon has come up with what it has taken over.
@@ -89,11 +101,27 @@ impl Toolstack {
         Ok(())
     }
 
-    /// Opens the store to dom0's tools. The node works without them.
+    /// Opens the store to dom0's tools, and serves the domains that they make. The node works without them.
     fn serve_tools(&self) {
+        let introduced = Introduced::new(self.clone());
+        tokio::spawn(introduced.serve(self.store.requests(), self.exceptions.clone()));
         match socket::listen(socket::SOCKET.as_ref()) {
             Ok(listener) => drop(tokio::spawn(socket::serve(self.store.clone(), listener))),
             Err(error) => tracing::error!("{error}; Xen's tools in dom0 have to do without it"),
         }
     }
+}
+
+/// Xen's word that the state of some domain has changed, for as many as want to hear it: an interrupt can be bound
+/// but once.
+fn exceptions(events: &EventChannels) -> io::Result<watch::Receiver<()>> {
+    let port = events.bind_virq(VIRQ_DOM_EXC)?;
+    let (tell, told) = watch::channel(());
+    tokio::spawn(async move {
+        loop {
+            port.wait().await;
+            tell.send_replace(());
+        }
+    });
+    Ok(told)
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use xen_sys::DomId;
 use xen_sys::io::xs_wire::{XENSTORE_ERROR_PROTO, XENSTORE_ERROR_RINGIDX, XENSTORE_RING_SIZE};
 use xenstore::{Change, ConnId, ConnKind, DriverRequest, Error, Limits, Store, Subscription};
@@ -29,6 +29,9 @@ use kept::Kept;
 pub use kernel_watches::KernelWatches;
 pub use ring::{BadIndices, Ring};
 
+/// What tools may ask of the toolstack before it has got round to any of it; more is not done, audibly.
+const REQUESTS: usize = 256;
+
 /// The store, shared.
 #[derive(Clone)]
 pub struct SharedStore(Arc<Mutex<State>>);
@@ -39,6 +42,8 @@ struct State {
     kept: Option<Kept>,
     connections: HashMap<ConnId, Arc<Notify>>,
     keys: HashMap<Subscription, Arc<Notify>>,
+    /// Where to tell what tools ask of the toolstack, once somebody listens.
+    requests: Option<mpsc::Sender<DriverRequest>>,
 }
 
 /// A connection of this process to the store; dropping it disconnects.
@@ -83,7 +88,7 @@ impl SharedStore {
     }
 
     fn of(store: Store, kept: Option<Kept>) -> Self {
-        let state = State { store, kept, connections: HashMap::new(), keys: HashMap::new() };
+        let state = State { store, kept, connections: HashMap::new(), keys: HashMap::new(), requests: None };
         SharedStore(Arc::new(Mutex::new(state)))
     }
 
@@ -111,10 +116,9 @@ impl SharedStore {
             }
         }
         for request in requests {
-            match request {
-                DriverRequest::Print { text } => tracing::info!(text, "XenStore"),
-                // Domains come from the builder alone; a tool in dom0 that brings its own is told so here.
-                _ => tracing::warn!(?request, "XenStore: a domain made by somebody else is not served"),
+            let told = state.requests.as_ref().map(|requests| requests.try_send(request));
+            if !matches!(told, Some(Ok(()))) {
+                tracing::error!(?told, "XenStore: what a tool has asked for is not done");
             }
         }
         for event in events {
@@ -135,6 +139,13 @@ impl SharedStore {
         let subscription = state.store.watch(&path)?;
         state.keys.insert(subscription, changed.clone());
         Ok(KeyWatch { path, value, subscription, changed, store: self.clone() })
+    }
+
+    /// What tools ask of the toolstack from now on. One listens at a time: the last who has called this.
+    pub fn requests(&self) -> mpsc::Receiver<DriverRequest> {
+        let (tell, told) = mpsc::channel(REQUESTS);
+        self.state().requests = Some(tell);
+        told
     }
 
     /// How many connections there are.

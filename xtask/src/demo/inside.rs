@@ -66,15 +66,7 @@ impl Node {
     /// # Errors
     /// When it fails; the message says which step.
     pub fn request(&self, service: &str) -> Result<Measurement> {
-        let mut next = self.ask(service)?;
-        let mut request = || match next()? {
-            Outcome::Served(measurement) => Ok(*measurement),
-            Outcome::Failed(why) => Err(Fail::new(Class::Node, format!("the client inside the node: {why}"))),
-            Outcome::Crowd(_) => {
-                Err(Fail::new(Class::Node, "the client inside the node made a series of it"))
-            }
-        };
-        request().map_err(|error: anyhow::Error| self.0.blame(error))
+        request(&self.0, service).map_err(|error| self.0.blame(error))
     }
 
     /// Has the client ask for many services, one after another. `services` stands for all of them, as
@@ -83,7 +75,7 @@ impl Node {
     /// # Errors
     /// When the client does not come to an end. That it came to no good end is in [`Series::end`].
     pub fn series(&self, services: &str) -> Result<Series> {
-        let mut next = self.ask(services)?;
+        let mut next = ask(&self.0, services)?;
         let mut served = Vec::new();
         let mut series = || loop {
             match next()? {
@@ -95,17 +87,28 @@ impl Node {
         let end = series().map_err(|error: anyhow::Error| self.0.blame(error))?;
         Ok(Series { served, end })
     }
+}
 
-    /// Starts the client. What is returned waits for what it prints.
-    fn ask(&self, services: &str) -> Result<impl FnMut() -> Result<Outcome>> {
-        let Node(node) = self;
-        let mut mark = node.mark();
-        node.send_line(&format!("probe {NODE} {services}.jitsu.test {BRIDGE} {CLIENT}"))?;
-        Ok(move || {
-            let what = "the client inside the node";
-            let line = node.next_line(&mut mark, what, LIMIT, |line| line.starts_with(MARK))?;
-            let json = line.trim_end().trim_start_matches(MARK);
-            serde_json::from_str(json).with_context(|| format!("reading what the client printed: {json}"))
-        })
+/// Has the [`client`] on a node make one request for `service`.
+///
+/// # Errors
+/// When it fails; the message says which step.
+pub fn request(node: &RunningNode, service: &str) -> Result<Measurement> {
+    match ask(node, service)?()? {
+        Outcome::Served(measurement) => Ok(*measurement),
+        Outcome::Failed(why) => Err(Fail::new(Class::Node, format!("the client inside the node: {why}"))),
+        Outcome::Crowd(_) => Err(Fail::new(Class::Node, "the client inside the node made a series of it")),
     }
+}
+
+/// Starts the client. What is returned waits for what it prints.
+fn ask(node: &RunningNode, services: &str) -> Result<impl FnMut() -> Result<Outcome>> {
+    let mut mark = node.mark();
+    node.send_line(&format!("probe {NODE} {services}.jitsu.test {BRIDGE} {CLIENT}"))?;
+    Ok(move || {
+        let what = "the client inside the node";
+        let line = node.next_line(&mut mark, what, LIMIT, |line| line.starts_with(MARK))?;
+        let json = line.trim_end().trim_start_matches(MARK);
+        serde_json::from_str(json).with_context(|| format!("reading what the client printed: {json}"))
+    })
 }

@@ -1,6 +1,9 @@
 //! Other people's tools in dom0, against the daemon's XenStore: those of Debian's Xen packages, on a node of their
 //! own.
 
+mod comparison;
+mod created;
+mod guest;
 mod programs;
 
 use super::{Report, log_file, matches};
@@ -10,6 +13,7 @@ use crate::demo;
 use crate::image::Image;
 use crate::qemu::Start;
 use anyhow::{Context, Result, ensure};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// Longest life of the node.
@@ -25,13 +29,22 @@ const LAST_LINES: usize = 30;
 type Test = (&'static str, fn(&RunningNode) -> Result<()>);
 
 /// The tests, in order.
-const TESTS: [Test; 8] = [
+const TESTS: [Test; 14] = [
     ("Xen's tools: test-xenstore passes all its cases", test_xenstore),
     ("Xen's tools: xenstore-write, -read, -exists, -chmod, -ls and -rm do what they say", xenstore_client),
     ("Xen's tools: xenstore-watch hears of what another tool changes", xenstore_watch),
     ("Xen's tools: xl list and xl info know the node and its domain", xl_list),
     ("Xen's tools: xl console shows what the guest has said", xl_console),
     ("Xen's tools: xl pause stops a domain from answering, and xl unpause lets it answer again", xl_pause),
+    ("Xen's tools: xl create makes a domain, and it serves its page", created::serves),
+    ("Xen's tools: xl list, console, pause and unpause work on a domain of xl's", created::is_one_of_many),
+    ("Xen's tools: a domain of xl's is gone for good after xl shutdown, and after xl destroy", created::ends),
+    (
+        "Xen's tools: a domain can be introduced again, and one that is not there is not",
+        created::introduced_again,
+    ),
+    ("Xen's tools: no tool can introduce or release a domain of jitsud's own", created::own_is_refused),
+    ("Xen's tools: a domain of xl's goes on when jitsud has been killed", created::goes_on),
     (
         "Xen's tools: XenStore holds the same, to the permission, when jitsud has been killed",
         contents_survive,
@@ -46,13 +59,15 @@ pub fn run(
     filter: Option<&str>,
     report: &mut Report,
 ) -> Result<()> {
+    comparison::run(image, options, filter, report)?;
     let tests: Vec<Test> = TESTS.into_iter().filter(|(name, _)| matches(name, filter)).collect();
     if tests.is_empty() {
         return Ok(());
     }
     let log = log_file("console-tools.log");
     println!("\na node with Xen's tools in QEMU; console: {}", log.display());
-    let files = programs::files(options)?;
+    let mut files = programs::files(options)?;
+    files.push(guest::CONNECTED.file());
     let start = Start::configured(image.clone(), demo::config(&token()?), files);
     let spec = NodeSpec { start, icount: false, log, timeout: LIMIT };
     let Some(node) = report.check("the node with Xen's tools boots", || RunningNode::boot(spec)) else {
@@ -138,17 +153,14 @@ fn xl_console(node: &RunningNode) -> Result<()> {
 
 fn xl_pause(node: &RunningNode) -> Result<()> {
     let summoned = node.summon("www")?;
-    // Not by wget: busybox is static, and looking up a port's name it would load the tools' C library.
-    let ask = r"printf 'GET / HTTP/1.0\r\n\r\n'";
-    let fetch = format!("{ask} | timeout 3 nc {} 80 | grep -q '^HTTP/1'", summoned.address);
-    node.shell(&fetch)?;
+    answers(node, summoned.address)?;
     node.shell("xl pause www")?;
-    let answered = node.shell(&fetch);
+    let answered = answers(node, summoned.address);
     let state = node.shell("xl list www")?;
     node.shell("xl unpause www")?;
     ensure!(answered.is_err(), "a paused guest answers");
     ensure!(state.contains("--p---"), "xl shows another state:\n{state}");
-    node.shell(&fetch).context("after xl unpause")?;
+    answers(node, summoned.address).context("after xl unpause")?;
     let status = node.status()?;
     ensure!(status.service("www")?.state == "ready", "the daemon lost it: {:?}", status.service("www")?);
     Ok(())
@@ -171,6 +183,14 @@ fn contents_survive(node: &RunningNode) -> Result<()> {
     let summoned = node.summon("www")?;
     ensure!(summoned.page.code == 200, "www answers with {}", summoned.page.code);
     Ok(())
+}
+
+/// Asks for a page. Not by wget: busybox is static, and looking up a port's name it would load the tools' C library.
+const ASK: &str = r"printf 'GET / HTTP/1.0\r\n\r\n'";
+
+/// Fails unless a guest's server answers within 3 s.
+fn answers(node: &RunningNode, address: Ipv4Addr) -> Result<()> {
+    node.shell(&format!("{ASK} | timeout 3 nc {address} 80 | grep -q '^HTTP/1'")).map(drop)
 }
 
 fn nothing_is_left(node: &RunningNode) -> Result<()> {

@@ -5,15 +5,19 @@ use crate::initramfs::ExtraFile;
 use crate::{libraries, parts};
 use anyhow::{Context, Result};
 
-/// The packages of the tools, then those of the libraries that they need.
-const PACKAGES: [&str; 21] = [
+/// The packages of the tools, of what runs their scripts, then those of the libraries that they need.
+const PACKAGES: [&str; 25] = [
     "xen-utils-4.17",
+    "xen-utils-common",
     "xenstore-utils",
+    "bash",
     "libbz2-1.0",
     "libc6",
     "libfdt1",
+    "libgcc-s1",
     "liblzma5",
     "liblzo2-2",
+    "libtinfo6",
     "libuuid1",
     "libxencall1",
     "libxendevicemodel1",
@@ -33,9 +37,21 @@ const PACKAGES: [&str; 21] = [
 /// Where Debian has xl; what is in `/usr/sbin` is a script that chooses among versions.
 pub const XL: &str = "usr/lib/xen-4.17/bin/xl";
 
-/// xl itself, what it starts for `xl console`, and the tests of Xen's developers.
-const PROGRAMS: [&str; 4] =
-    [XL, "usr/lib/xen-4.17/bin/xenconsole", "usr/lib/xen-4.17/bin/test-xenstore", XENSTORE];
+/// xl itself, what it starts for `xl console`, the tests of Xen's developers, and what the scripts are written for.
+const PROGRAMS: [&str; 6] = [
+    XL,
+    "usr/lib/xen-4.17/bin/xenconsole",
+    "usr/lib/xen-4.17/bin/test-xenstore",
+    XENSTORE,
+    "bin/bash",
+    CANCELLING,
+];
+
+/// The C library looks for this one only when a thread is cancelled, as xl does with one of its own.
+const CANCELLING: &str = "lib/arm-linux-gnueabihf/libgcc_s.so.1";
+
+/// Where the scripts are that xl runs for a domain's devices. What else they call is busybox's.
+const SCRIPTS: &str = "etc/xen/scripts/";
 
 /// One program that does what its name says.
 const XENSTORE: &str = "usr/bin/xenstore";
@@ -57,12 +73,16 @@ pub fn files(options: &debian::Options) -> Result<Vec<ExtraFile>> {
     let xenstore = needed.get(XENSTORE).context("the program was chosen")?;
     files.extend(XENSTORE_NAMES.iter().map(|name| executable(&format!("{XENSTORE}-{name}"), xenstore)));
     files.push(executable("usr/sbin/xl", needed.get(XL).context("the program was chosen")?));
+    let scripts = all.iter().filter(|(path, _)| path.starts_with(SCRIPTS));
+    files.extend(scripts.map(|(path, content)| executable(path, content)));
     let file = |path: &str| ExtraFile { path: path.into(), mode: 0o644, content: Vec::new() };
-    // xl wants a configuration, be it empty, and a directory for its locks.
-    files.extend([file("/etc/xen/xl.conf"), file("/var/lock/.keep"), file("/var/lib/xen/.keep")]);
+    // xl wants a configuration, be it empty, and a directory for its locks; its scripts one for their log.
+    files.extend(
+        ["/etc/xen/xl.conf", "/var/lock/.keep", "/var/lib/xen/.keep", "/var/log/xen/.keep"].map(file),
+    );
     Ok(files)
 }
 
 fn is_candidate(path: &str) -> bool {
-    PROGRAMS.contains(&path) || libraries::is_library(path)
+    PROGRAMS.contains(&path) || path.starts_with(SCRIPTS) || libraries::is_library(path)
 }
