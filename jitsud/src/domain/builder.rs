@@ -148,6 +148,7 @@ pub fn build(
     populate(hypervisor, domid, ram)?;
 
     let tree = devicetree::flattened(&Guest {
+        xen: hypervisor.release(),
         memory,
         vcpus: spec.vcpus,
         bootargs: &spec.bootargs,
