@@ -27,15 +27,32 @@ pub fn missing() -> Vec<Missing> {
     [qemu(), cross_gcc(), gpgv(), keyring()].into_iter().flatten().collect()
 }
 
-/// What the tests of the cards need besides: checkers of partition tables and file systems that others wrote.
+/// A tool, and the Debian packages that bring it.
+type Tool = (&'static str, &'static [&'static str]);
+
+/// Checkers of partition tables and file systems that others wrote, for the tests of the cards.
+const CHECKERS: [Tool; 4] = [
+    ("fsck.vfat", &["dosfstools"]),
+    ("fsck.ext4", &["e2fsprogs"]),
+    ("sfdisk", &["fdisk"]),
+    ("mdir", &["mtools"]),
+];
+
+/// What Xen's build needs beside compilers.
+const XEN_BUILDERS: [Tool; 3] = [("make", &["make"]), ("flex", &["flex"]), ("bison", &["bison"])];
+
+/// What tests need besides: those of the cards, and those of the versions of Xen that are built from source.
 pub fn missing_for_tests() -> Vec<Missing> {
-    let tools: [(&str, &'static [&'static str]); 4] = [
-        ("fsck.vfat", &["dosfstools"]),
-        ("fsck.ext4", &["e2fsprogs"]),
-        ("sfdisk", &["fdisk"]),
-        ("mdir", &["mtools"]),
-    ];
-    let missing = tools.into_iter().filter(|(tool, _)| !is_installed(tool));
+    missing_of(CHECKERS.into_iter().chain(XEN_BUILDERS))
+}
+
+/// What building Xen from its source needs besides.
+pub fn missing_for_xen() -> Vec<Missing> {
+    missing_of(XEN_BUILDERS.into_iter())
+}
+
+fn missing_of(tools: impl Iterator<Item = Tool>) -> Vec<Missing> {
+    let missing = tools.filter(|(tool, _)| !is_installed(tool));
     missing.map(|(tool, packages)| Missing { what: tool.into(), packages }).collect()
 }
 

@@ -12,6 +12,9 @@ use crate::qemu::Start;
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 
+/// The version of Xen that they are of, and that they work with.
+pub const XEN: &str = "4.17";
+
 /// Longest life of the node.
 const LIMIT: Duration = Duration::from_secs(600);
 
