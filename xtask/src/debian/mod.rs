@@ -264,20 +264,24 @@ impl Source {
             ));
         }
         let newest = self.newest(&gone.request)?;
+        let name = newest.name.clone();
+        let nowhere = || {
+            let message = format!(
+                "{name} is in the mirror's index but not on the mirror; try again later or another --mirror"
+            );
+            Fail::new(Class::Network, message)
+        };
+        if newest == gone {
+            return Err(nowhere());
+        }
         ui::say(format!(
             "note: {what}; taking {} {} instead. `cargo xtask image --update-lock` would pin it.",
             newest.name, newest.version
         ));
-        let name = newest.name.clone();
         let download = self.download(vec![newest])?.pop().context("one package was asked for")?;
         match download.gone {
             None => Ok(download.package),
-            Some(_) => Err(Fail::new(
-                Class::Network,
-                format!(
-                    "{name} is in the mirror's index but not on the mirror; try again later or another --mirror"
-                ),
-            )),
+            Some(_) => Err(nowhere()),
         }
     }
 }
