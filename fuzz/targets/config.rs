@@ -111,6 +111,7 @@ fn check(config: &Config) {
         assert!((1..=300).contains(&service.boot_timeout.as_secs()));
         store.watch(&format!("/local/domain/1/{}", service.wait_for_key)).expect("a path");
         let guest = Guest {
+            xen: "4.17",
             memory: u64::from(service.memory_mib) << 20,
             vcpus: service.vcpus,
             bootargs: &service.cmdline,

@@ -4,6 +4,7 @@ use crate::fail::{Class, Fail};
 use crate::paths;
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -35,8 +36,9 @@ pub struct Board {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Packages {
-    /// Has `boot/xen-*`.
-    pub hypervisor: String,
+    /// By Xen's version: the package that has `boot/xen-*`, or the source package to build, see
+    /// [`crate::debian::SOURCE_PREFIX`].
+    pub hypervisor: BTreeMap<String, String>,
     /// Has `boot/vmlinuz-*` and modules, or depends on the package that has.
     pub kernel: String,
     /// Has a static `bin/busybox`.
@@ -81,6 +83,8 @@ pub struct Machine {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Xen {
+    /// A key of [`Packages::hypervisor`].
+    pub version: String,
     /// Its command line, without `dom0_mem`.
     pub args: String,
 }
@@ -139,9 +143,29 @@ impl Board {
         Ok(board)
     }
 
+    /// The board with another version of Xen.
+    ///
+    /// # Errors
+    /// When there is no such version.
+    pub fn with_xen(mut self, version: &str) -> Result<Self> {
+        version.clone_into(&mut self.xen.version);
+        self.hypervisor()?;
+        Ok(self)
+    }
+
+    /// The Debian package of its hypervisor, see [`Packages::hypervisor`].
+    pub fn hypervisor(&self) -> Result<&str> {
+        let (version, known) = (&self.xen.version, &self.packages.hypervisor);
+        known.get(version).map(String::as_str).ok_or_else(|| {
+            let known = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            Fail::new(Class::Input, format!("no Xen {version:?} to choose; board.toml has: {known}"))
+        })
+    }
+
     fn parse(facts: toml::Table) -> Result<Self> {
         let board: Self = facts.try_into().map_err(|e| Fail::new(Class::Input, e.to_string()))?;
         board.check()?;
+        board.hypervisor()?;
         Ok(board)
     }
 
@@ -277,6 +301,16 @@ mod tests {
         for (memory, good) in [(0, false), (64, true), (96, false), (128, true), (288, false), (384, true)] {
             assert_eq!(with(memory).is_ok(), good, "{memory}");
         }
+    }
+
+    #[test]
+    fn a_version_of_xen_is_one_that_there_is() {
+        let board = Board::read(DEFAULT).expect("board");
+        let other = board.clone().with_xen("4.20").expect("known");
+        assert_eq!(other.hypervisor().expect("known"), "src:xen");
+        assert_ne!(other.hypervisor().expect("known"), board.hypervisor().expect("known"));
+        let error = board.with_xen("3.0").expect_err("unknown");
+        assert!(error.to_string().contains("4.17, 4.20"), "{error}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// initramfs. Two builds of the same sources are identical byte for byte.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask image\n  cargo xtask image --board cubietruck --locked\n  \
-                        cargo xtask image --update-lock")]
+                        cargo xtask image --xen 4.20\n  cargo xtask image --update-lock")]
 pub struct Args {
     /// Which of the folders in board/
     #[arg(long, default_value = board::DEFAULT)]
@@ -40,6 +40,9 @@ pub struct SourceArgs {
     /// Debian mirror [default: JITSU_MIRROR, or what this host's apt uses]
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
+    /// Version of Xen [default: the board's own]; 4.20 is built from Debian's source package, once
+    #[arg(long, value_name = "VERSION")]
+    xen: Option<String>,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy)]
@@ -51,9 +54,12 @@ impl SourceArgs {
     /// The options without a lock update.
     pub fn options(&self) -> debian::Options {
         match self.source {
-            SourceKind::Debian => {
-                debian::Options { mirror: self.mirror.clone(), locked: self.locked, update_lock: false }
-            }
+            SourceKind::Debian => debian::Options {
+                mirror: self.mirror.clone(),
+                locked: self.locked,
+                update_lock: false,
+                xen: self.xen.clone(),
+            },
         }
     }
 }
@@ -103,7 +109,11 @@ const INITRAMFS_LIMIT: usize = 12 << 20;
 
 /// Builds everything that belongs to `board`, with the tools that it needs.
 pub fn build(board: &str, options: &debian::Options) -> Result<Image> {
-    let board = Board::read(board)?;
+    let own = Board::read(board)?;
+    let board = match &options.xen {
+        Some(version) => own.clone().with_xen(version)?,
+        None => own.clone(),
+    };
     let mirror = options.mirror.as_deref();
     setup::provide(mirror)?;
     let parts = parts::provide(&board, options)?;
@@ -112,6 +122,7 @@ pub fn build(board: &str, options: &debian::Options) -> Result<Image> {
 
     let mut manifest = Manifest::new(&board.name);
     parts.packages.iter().for_each(|package| manifest.package(package));
+    parts.built_xen.iter().for_each(|built| manifest.built(built));
     manifest.own("jitsud", &jitsud);
     for (name, image) in &unikernels {
         manifest.own(name, image);
@@ -128,7 +139,11 @@ pub fn build(board: &str, options: &debian::Options) -> Result<Image> {
     let size = ui::human_bytes(initramfs.len() as u64);
     anyhow::ensure!(initramfs.len() <= INITRAMFS_LIMIT, "the initramfs has {size} instead of 12 MiB at most");
 
-    let directory = paths::out(&board.name);
+    let directory = if board.xen.version == own.xen.version {
+        paths::out(&board.name)
+    } else {
+        paths::out(&format!("{}-xen-{}", board.name, board.xen.version))
+    };
     let card = match (&board.card, parts.card) {
         (Some(card), Some(on_card)) => {
             let system = System {
@@ -153,7 +168,7 @@ pub fn build(board: &str, options: &debian::Options) -> Result<Image> {
         }
     };
     manifest.write(&directory)?;
-    ui::say(format!("image for {}: initramfs {size}", board.name));
+    ui::say(format!("image for {}: Xen {}, initramfs {size}", board.name, board.xen.version));
     Ok(Image { board, directory, card })
 }
 

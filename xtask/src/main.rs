@@ -29,6 +29,7 @@ mod run;
 mod setup;
 mod test;
 mod ui;
+mod xen;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -6,7 +6,8 @@
 use crate::crates::Crate;
 use crate::debian::Package;
 use crate::download::sha256;
-use crate::paths;
+use crate::parts::BuiltXen;
+use crate::{paths, xen};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -51,6 +52,30 @@ impl Manifest {
             component["licenses"] = licences.into();
         }
         self.components.push(component);
+    }
+
+    /// Adds a hypervisor that was built from its source.
+    pub fn built(&mut self, built: &BuiltXen) {
+        let source = &built.source;
+        self.components.push(json!({
+            "type": "application",
+            "name": source.name,
+            "version": source.version,
+            "supplier": { "name": "Debian" },
+            "purl": format!(
+                "pkg:deb/debian/{}@{}?arch=source&distro={}",
+                source.name, encoded(&source.version), source.suite
+            ),
+            "hashes": hashes(&source.sha256),
+            "licenses": [{ "license": { "id": xen::LICENCE } }],
+            "properties": [
+                { "name": "debian:source", "value": format!("{} {}", source.name, source.version) },
+                { "name": "debian:suite", "value": source.suite },
+                { "name": "debian:path", "value": source.path },
+                { "name": "build:compiler", "value": built.compiler },
+                { "name": "build:configuration", "value": xen::CONFIG },
+            ],
+        }));
     }
 
     /// Adds a library of Rust that is linked into our programs.
@@ -140,6 +165,28 @@ fn encoded(version: &str) -> String {
 mod tests {
     use super::*;
     use crate::debian::{Facts, lock::Pinned};
+
+    #[test]
+    fn a_hypervisor_that_was_built_here_is_named_by_its_source() {
+        let mut manifest = Manifest::new("board");
+        manifest.built(&BuiltXen {
+            source: Pinned {
+                request: "src:xen".into(),
+                name: "xen".into(),
+                version: "4.20.3+1-1".into(),
+                suite: "trixie".into(),
+                path: "pool/main/x/xen/xen_4.20.3+1.orig.tar.xz".into(),
+                size: 1,
+                sha256: "ab".into(),
+            },
+            compiler: "gcc 12".into(),
+        });
+        let component = &manifest.document()["components"][0];
+        assert_eq!(component["purl"], "pkg:deb/debian/xen@4.20.3%2B1-1?arch=source&distro=trixie");
+        assert_eq!(component["licenses"][0]["license"]["id"], "GPL-2.0-only");
+        assert_eq!(component["hashes"][0]["content"], "ab");
+        assert_eq!(component["properties"][3]["value"], "gcc 12");
+    }
 
     #[test]
     fn packages_say_where_they_are_from_and_under_what_licence() {

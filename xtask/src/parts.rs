@@ -7,11 +7,12 @@
 use crate::board::{Board, Card};
 use crate::card::ssh;
 use crate::debian::deb::Deb;
+use crate::debian::lock::Pinned;
 use crate::debian::{self, Facts, Package, PackageFile};
 use crate::download::sha256;
 use crate::fail::{Class, Fail};
 use crate::modules::Modules;
-use crate::{kernel, paths, ui};
+use crate::{kernel, paths, ui, xen};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,8 +36,18 @@ pub struct Parts {
     pub busybox: Vec<u8>,
     /// What only a card has.
     pub card: Option<CardParts>,
-    /// Where it all came from.
+    /// The packages that it came from.
     pub packages: Vec<Package>,
+    /// The hypervisor, where it was built here.
+    pub built_xen: Option<BuiltXen>,
+}
+
+/// A hypervisor that was built here.
+pub struct BuiltXen {
+    /// The source package.
+    pub source: Pinned,
+    /// What the compiler calls itself.
+    pub compiler: String,
 }
 
 /// What only a card has.
@@ -52,11 +63,18 @@ pub struct CardParts {
 /// Fetches and unpacks what `board` names.
 pub fn provide(board: &Board, options: &debian::Options) -> Result<Parts> {
     let wanted = &board.packages;
-    let mut requests = vec![wanted.hypervisor.as_str(), &wanted.kernel, &wanted.busybox];
+    let hypervisor = board.hypervisor()?;
+    let mut requests = vec![hypervisor, &wanted.kernel, &wanted.busybox];
     requests.extend(wanted.firmware.as_deref());
     requests.extend(wanted.ssh.iter().map(String::as_str));
     let mut files = debian::fetch(&requests, options)?.into_iter();
     let mut packages = Vec::new();
+    let (mut xen, mut built_xen) = (None, None);
+    if hypervisor.starts_with(debian::SOURCE_PREFIX) {
+        let source = files.next().context("fewer packages came than were asked for")?;
+        let (image, compiler) = xen::provide(&source, &board.xen.version)?;
+        (xen, built_xen) = (Some(image), Some(BuiltXen { source: source.pinned, compiler }));
+    }
     let mut next = |request: &str, keep: &dyn Fn(&Deb, &Path) -> Result<()>| {
         let file = files.next().context("fewer packages came than were asked for")?;
         let dir = extracted(&file, request, keep)?;
@@ -66,12 +84,10 @@ pub fn provide(board: &Board, options: &debian::Options) -> Result<Parts> {
         Ok::<_, anyhow::Error>(dir)
     };
 
-    let xen_dir = next("", &|deb, dir| {
-        // The name has the version in it; `.config` and the like lie beside it.
-        let is_image =
-            |path: &str| path.strip_prefix("boot/xen-").is_some_and(|rest| rest.ends_with("-armhf"));
-        keep(dir, "xen", deb.find("boot/xen-VERSION-armhf", is_image)?.1)
-    })?;
+    let xen = match xen {
+        Some(built) => built,
+        None => paths::read(&next("", &keep_xen)?.join("xen"))?,
+    };
     let request = format!("{} {}", board.first_bank(), board.dom0.modules.join(" "));
     let request = board.card.iter().fold(request, |all, card| format!("{all} gzip {}", card.device_tree));
     let kernel_dir = next(&request, &|deb, dir| keep_kernel(board, deb, dir))?;
@@ -92,12 +108,13 @@ pub fn provide(board: &Board, options: &debian::Options) -> Result<Parts> {
     let busybox = paths::read(&busybox_dir.join("busybox"))?;
     check_applets(&busybox, &board.dom0.applets)?;
     Ok(Parts {
-        xen: paths::read(&xen_dir.join("xen"))?,
+        xen,
         kernel: paths::read(&kernel_dir.join("kernel"))?,
         modules: order.lines().map(module).collect::<Result<_>>()?,
         busybox,
         card,
         packages,
+        built_xen,
     })
 }
 
@@ -160,6 +177,12 @@ pub fn files_of(
 
 /// The name that a device tree is kept under.
 const DEVICE_TREE: &str = "dtb";
+
+fn keep_xen(deb: &Deb, dir: &Path) -> Result<()> {
+    // The name has the version in it; `.config` and the like lie beside it.
+    let is_image = |path: &str| path.strip_prefix("boot/xen-").is_some_and(|rest| rest.ends_with("-armhf"));
+    keep(dir, "xen", deb.find("boot/xen-VERSION-armhf", is_image)?.1)
+}
 
 fn keep_kernel(board: &Board, deb: &Deb, dir: &Path) -> Result<()> {
     let (_, zimage) = deb.find("boot/vmlinuz-VERSION", |path| path.starts_with("boot/vmlinuz-"))?;

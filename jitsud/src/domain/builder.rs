@@ -233,6 +233,7 @@ fn furnish(
         })?;
     let ramdisk_at = ramdisk.as_ref().map(|ramdisk| ramdisk.start);
     let tree = devicetree::flattened(&Guest {
+        xen: hypervisor.release(),
         memory,
         vcpus: spec.vcpus,
         bootargs: &spec.bootargs,

@@ -10,6 +10,8 @@ use xen_sys::layout::*;
 /// What differs between guests.
 #[derive(Clone, Debug)]
 pub struct Guest<'a> {
+    /// Xen's release, such as `4.17`.
+    pub xen: &'a str,
     /// Bytes of RAM from [`GUEST_RAM0_BASE`].
     pub memory: u64,
     /// vCPUs.
@@ -38,7 +40,7 @@ const PSCI_CPU_ON: u32 = 0x8400_0003;
 pub fn flattened(guest: &Guest) -> Result<Vec<u8>, Error> {
     let mut fdt = FdtWriter::new()?;
     let root = fdt.begin_node("")?;
-    fdt.property_string_list("compatible", vec!["xen,xenvm-4.17".into(), "xen,xenvm".into()])?;
+    fdt.property_string_list("compatible", vec![format!("xen,xenvm-{}", guest.xen), "xen,xenvm".into()])?;
     fdt.property_u32("interrupt-parent", PHANDLE_GIC)?;
     fdt.property_u32("#address-cells", 2)?;
     fdt.property_u32("#size-cells", 2)?;
@@ -98,7 +100,7 @@ pub fn flattened(guest: &Guest) -> Result<Vec<u8>, Error> {
     fdt.end_node(timer)?;
 
     let hypervisor = fdt.begin_node("hypervisor")?;
-    fdt.property_string_list("compatible", vec!["xen,xen-4.17".into(), "xen,xen".into()])?;
+    fdt.property_string_list("compatible", vec![format!("xen,xen-{}", guest.xen), "xen,xen".into()])?;
     fdt.property_array_u64("reg", &[GUEST_GNTTAB_BASE, GUEST_GNTTAB_SIZE])?;
     fdt.property_array_u32("interrupts", &ppi(GUEST_EVTCHN_PPI))?;
     fdt.end_node(hypervisor)?;
@@ -116,15 +118,12 @@ fn ppi(intid: u32) -> [u32; 3] {
 mod tests {
     use super::*;
 
+    const GUEST: Guest<'_> =
+        Guest { xen: "4.20", memory: 4 << 20, vcpus: 1, bootargs: "", ramdisk: None, clock_frequency: None };
+
     #[test]
     fn a_guest_finds_its_command_line_and_memory() {
-        let mut guest = Guest {
-            memory: 4 << 20,
-            vcpus: 2,
-            bootargs: "ip=10.0.2.20 token=abc",
-            ramdisk: None,
-            clock_frequency: None,
-        };
+        let mut guest = Guest { vcpus: 2, bootargs: "ip=10.0.2.20 token=abc", ..GUEST };
         let tree = flattened(&guest).expect("a tree");
         assert_eq!(tree[..4], [0xd0, 0x0d, 0xfe, 0xed]);
         let has = |bytes: &[u8]| tree.windows(bytes.len()).any(|window| window == bytes);
@@ -137,13 +136,12 @@ mod tests {
         let has = |bytes: &[u8]| tree.windows(bytes.len()).any(|window| window == bytes);
         assert!(has(b"linux,initrd-start\0") && has(b"linux,initrd-end\0"));
         assert!(has(&[0, 0, 0, 0, 0x40, 0x12, 0x30, 0]) && has(&[0, 0, 0, 0, 0x40, 0x12, 0x34, 0x56]));
+        assert!(has(b"xen,xenvm-4.20\0xen,xenvm\0") && has(b"xen,xen-4.20\0xen,xen\0"));
     }
 
     #[test]
     fn a_command_line_with_a_nul_byte_is_refused() {
-        let guest =
-            Guest { memory: 4 << 20, vcpus: 1, bootargs: "a\0b", ramdisk: None, clock_frequency: None };
-        assert!(flattened(&guest).is_err());
+        assert!(flattened(&Guest { bootargs: "a\0b", ..GUEST }).is_err());
     }
 
     #[test]

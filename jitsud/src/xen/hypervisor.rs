@@ -78,6 +78,7 @@ pub struct Hypervisor {
     domctl: Interface,
     sysctl: u32,
     scheduler: u32,
+    release: String,
     version: String,
 }
 
@@ -109,8 +110,10 @@ impl Hypervisor {
     /// [`Error::Device`] when this is not dom0; [`Error::UnknownInterface`] with both sides' numbers.
     pub fn connect() -> Result<Self, Error> {
         let calls = Hypercalls::open()?;
+        let (release, extra) = version(&calls)?;
         let mut hypervisor = Hypervisor {
-            version: version(&calls)?,
+            version: format!("{release}{extra}"),
+            release,
             calls,
             domctl: Interface::V15,
             sysctl: sysctl::KNOWN_VERSIONS[0],
@@ -153,6 +156,11 @@ impl Hypervisor {
     /// The hypervisor's version, such as `4.17.7`.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The release that it is a version of, such as `4.17`.
+    pub fn release(&self) -> &str {
+        &self.release
     }
 
     /// How much memory there is.
@@ -509,7 +517,8 @@ fn heap_full(call: &'static str, domid: DomId) -> impl FnOnce(io::Error) -> Erro
     }
 }
 
-fn version(calls: &Hypercalls) -> Result<String, Error> {
+/// The release, and what its version says beyond it: `.5`, `-unstable`.
+fn version(calls: &Hypercalls) -> Result<(String, String), Error> {
     let op = number::HYPERVISOR_XEN_VERSION;
     let numbers = calls.call(op, |_| [u64::from(XENVER_VERSION), 0, 0, 0, 0], |value, _| value)?;
     let extra: ExtraVersion = calls.call(
@@ -518,5 +527,5 @@ fn version(calls: &Hypercalls) -> Result<String, Error> {
         |_, buffer| buffer.get(0),
     )?;
     let extra = extra.split(|&byte| byte == 0).next().unwrap_or_default();
-    Ok(format!("{}.{}{}", numbers >> 16, numbers & 0xffff, String::from_utf8_lossy(extra)))
+    Ok((format!("{}.{}", numbers >> 16, numbers & 0xffff), String::from_utf8_lossy(extra).into_owned()))
 }

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// The document.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
+    pub node: Node,
     pub boot: Boot,
     /// `None` for a node without a card.
     pub card: Option<Card>,
@@ -15,6 +16,17 @@ pub struct Status {
     pub resources: Resources,
     pub services: Vec<Service>,
     pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Node {
+    pub versions: Versions,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Versions {
+    /// As Xen calls itself: `4.17.5`.
+    pub xen: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -1,7 +1,7 @@
 //! A Debian archive's signed indexes: which packages a suite has, vouched for by Debian's keys.
 //!
-//! The chain: Debian's keyring on this host → `InRelease` (checked by gpgv) → the SHA-256 of `Packages.xz`
-//! in it → the SHA-256 of every package in that. `Valid-Until` is left out on purpose: what is installed is
+//! The chain: Debian's keyring on this host → `InRelease` (checked by gpgv) → the SHA-256 of `Packages.xz` or
+//! `Sources.xz` in it → the SHA-256 of every package in that. `Valid-Until` is left out on purpose: what is installed is
 //! pinned by the lock file, and hosts with a wrong clock, as boards and containers are, stay usable.
 
 use super::deb822::paragraphs;
@@ -14,7 +14,10 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-/// One version of a package, as a signed index describes it.
+/// What the name of a source package's upstream tarball ends with.
+pub const TARBALL_SUFFIX: &str = ".orig.tar.xz";
+
+/// One version of a package, or of a source package, as a signed index describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     /// The package's name.
@@ -23,24 +26,44 @@ pub struct Package {
     pub version: String,
     /// The suite whose index lists it.
     pub suite: String,
-    /// The `.deb`'s path under the archive's base URL.
+    /// The path, under the archive's base URL, of the `.deb`, or of a source package's upstream tarball.
     pub path: String,
-    /// Size of the `.deb` in bytes.
+    /// Size of that file in bytes.
     pub size: u64,
-    /// SHA-256 of the `.deb`, lower-case hex.
+    /// SHA-256 of that file, lower-case hex.
     pub sha256: String,
     /// The first alternative of each dependency, names only.
     pub depends: Vec<String>,
 }
 
-/// Fetches the verified package index of `suite`, section main, from the archive at `base`, with the
-/// packages for `architecture` and those for all. `Ok(None)`: the archive has no such suite.
-pub fn index(downloader: &Downloader, base: &str, suite: &str, architecture: &str) -> Result<Option<String>> {
+/// Which of a suite's indexes.
+#[derive(Debug, Clone, Copy)]
+pub enum Index {
+    /// The packages for one architecture, and those for all.
+    Packages(&'static str),
+    /// The source packages.
+    Sources,
+}
+
+impl Index {
+    /// Its folder in the suite, and its name there.
+    fn place(self) -> (String, &'static str) {
+        match self {
+            Index::Packages(architecture) => (format!("main/binary-{architecture}"), "Packages.xz"),
+            Index::Sources => ("main/source".to_owned(), "Sources.xz"),
+        }
+    }
+}
+
+/// Fetches a verified index of `suite`, section main, from the archive at `base`. `Ok(None)`: the archive has no
+/// such suite.
+pub fn index(downloader: &Downloader, base: &str, suite: &str, index: Index) -> Result<Option<String>> {
     let Some(signed) = downloader.small(&format!("{base}/dists/{suite}/InRelease"))? else {
         return Ok(None);
     };
     let release = verify(&signed, suite)?;
-    let file = format!("main/binary-{architecture}/Packages.xz");
+    let (folder, name) = index.place();
+    let file = format!("{folder}/{name}");
     let entry = release_entry(&release, &file).ok_or_else(|| {
         Fail::new(Class::Integrity, format!("the release file of suite {suite} at {base} lists no {file}"))
     })?;
@@ -50,7 +73,7 @@ pub fn index(downloader: &Downloader, base: &str, suite: &str, architecture: &st
     let expected = Expected { size: Some(entry.size), sha256: &entry.sha256 };
     // By hash, the file cannot change between reading the release file and fetching it. Caching proxies do
     // not always have those names, whatever the release file promises.
-    let by_hash = format!("main/binary-{architecture}/by-hash/SHA256/{}", entry.sha256);
+    let by_hash = format!("{folder}/by-hash/SHA256/{}", entry.sha256);
     let names = release.by_hash.then_some(by_hash).into_iter().chain([file.clone()]);
     let mut found = Fetched::Gone;
     for name in names {
@@ -89,6 +112,29 @@ pub fn select(index: &str, suite: &str, wanted: impl Fn(&str) -> bool) -> Vec<Pa
                 size: p.get("Size")?.parse().ok()?,
                 sha256: p.get("SHA256")?.to_owned(),
                 depends: depends.split(',').filter_map(first_name).map(str::to_owned).collect(),
+            })
+        })
+        .collect()
+}
+
+/// The source packages in an index that are called `name`: of each its upstream tarball.
+pub fn select_sources(index: &str, suite: &str, name: &str) -> Vec<Package> {
+    paragraphs(index)
+        .filter_map(|p| {
+            p.get("Package").filter(|found| *found == name)?;
+            let mut files = p.lines("Checksums-Sha256")?.iter().map(|line| line.split_whitespace());
+            let (sha256, size, file) = files.find_map(|mut words| {
+                let file = (words.next()?, words.next()?, words.next()?);
+                file.2.ends_with(TARBALL_SUFFIX).then_some(file)
+            })?;
+            Some(Package {
+                name: name.to_owned(),
+                version: p.get("Version")?.to_owned(),
+                suite: suite.to_owned(),
+                path: format!("{}/{file}", p.get("Directory")?),
+                size: size.parse().ok()?,
+                sha256: sha256.to_owned(),
+                depends: Vec::new(),
             })
         })
         .collect()
@@ -212,6 +258,18 @@ mod tests {
         let newest = newest(found.iter()).expect("some");
         assert_eq!((newest.version.as_str(), newest.path.as_str()), ("6.1.190-1", "pool/l.deb"));
         assert_eq!(newest.depends, ["linux-image-6.1.0-54-armmp-lpae", "a"]);
+    }
+
+    #[test]
+    fn of_a_source_package_the_upstream_tarball_is_taken() {
+        let index = "Package: xen\nBinary: xen-utils\nVersion: 4.20.3-1\nDirectory: pool/main/x/xen\nChecksums-Sha256:\n \
+                     aa 1 xen_4.20.3-1.dsc\n bb 22 xen_4.20.3.orig.tar.xz\n cc 3 xen_4.20.3-1.debian.tar.xz\n\n\
+                     Package: xen-tools\nVersion: 4.9-1\nDirectory: pool/main/x/xen-tools\n\n\
+                     Package: xen\nVersion: 9-1\nDirectory: d\nChecksums-Sha256:\n dd 4 xen_9.tar.xz\n";
+        let found = select_sources(index, "trixie", "xen");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, "pool/main/x/xen/xen_4.20.3.orig.tar.xz");
+        assert_eq!((found[0].sha256.as_str(), found[0].size), ("bb", 22));
     }
 
     #[test]

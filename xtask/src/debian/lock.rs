@@ -29,9 +29,10 @@ pub struct Lock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pinned {
-    /// The name in board.toml; for the kernel a metapackage that depends on the real one.
+    /// The name in board.toml; for the kernel a metapackage that depends on the real one, for a source package
+    /// with [`super::SOURCE_PREFIX`] before it.
     pub request: String,
-    /// The package that was taken for it.
+    /// The package that was taken for it; for a source package its name alone.
     pub name: String,
     /// Debian version.
     pub version: String,
@@ -39,9 +40,9 @@ pub struct Pinned {
     pub suite: String,
     /// Path under the archive's base URL.
     pub path: String,
-    /// Size of the `.deb` in bytes.
+    /// Size in bytes of the `.deb`, or of a source package's upstream tarball.
     pub size: u64,
-    /// SHA-256 of the `.deb`, lower-case hex.
+    /// SHA-256 of that file, lower-case hex.
     pub sha256: String,
 }
 

@@ -16,6 +16,7 @@ use crate::download::{Downloader, Expected, Fetched};
 use crate::fail::{Class, Fail, class_of};
 use crate::{paths, ui};
 use anyhow::{Context, Result};
+use archive::Index;
 pub use facts::Facts;
 use lock::{Lock, Pinned};
 use mirror::Mirror;
@@ -24,6 +25,12 @@ use std::path::PathBuf;
 
 /// The release that the node's packages come from, and its suites.
 const SUITES: [&str; 3] = ["bookworm", "bookworm-updates", "bookworm-security"];
+
+/// The release that source packages come from, the one after it, and its suites.
+const SOURCE_SUITES: [&str; 3] = ["trixie", "trixie-updates", "trixie-security"];
+
+/// What a request for a source package begins with, as in Debian's own tools.
+pub const SOURCE_PREFIX: &str = "src:";
 
 /// Debian's name for the node's architecture.
 const NODE_ARCHITECTURE: &str = "armhf";
@@ -40,13 +47,15 @@ pub struct Options {
     pub locked: bool,
     /// Take the newest of everything and write the lock file.
     pub update_lock: bool,
+    /// Which version of Xen; default: the board's own.
+    pub xen: Option<String>,
 }
 
 /// A verified package on disk.
 pub struct PackageFile {
     /// What it is.
     pub pinned: Pinned,
-    /// The `.deb`.
+    /// The `.deb`, or a source package's upstream tarball.
     pub path: PathBuf,
 }
 
@@ -150,37 +159,56 @@ impl Source {
         }
         let mirror = self.mirror()?;
         let mut found = Vec::new();
-        for suite in SUITES {
-            found.extend(self.suite(mirror, suite)?);
+        let wanted = |name: &str| {
+            name.starts_with(KERNEL_PREFIX) || self.requests.iter().any(|request| request == name)
+        };
+        for (place, suite) in SUITES.into_iter().enumerate() {
+            let index = self.index(mirror, suite, Index::Packages(NODE_ARCHITECTURE), place > 0)?;
+            found.extend(archive::select(&index, suite, wanted));
         }
         Ok(self.packages.get_or_init(|| found))
     }
 
-    /// What one suite has. Of the suites beside the release itself, one whose index is not what Debian
-    /// signed for is left out, audibly: mirrors are out of step now and then, and what is taken from the
-    /// other suites is signed all the same. Only newer versions can be missed.
-    fn suite(&self, mirror: &Mirror, suite: &str) -> Result<Vec<archive::Package>> {
+    /// An index of one suite. Where the suite is only an `addition` to the release itself, an index that is not
+    /// what Debian signed for is left out, audibly: mirrors are out of step now and then, and what is taken from
+    /// the other suites is signed all the same. Only newer versions can be missed.
+    fn index(&self, mirror: &Mirror, suite: &str, index: Index, addition: bool) -> Result<String> {
         let base = base(mirror, suite);
-        let index = match archive::index(&self.downloader, base, suite, NODE_ARCHITECTURE) {
-            Ok(Some(index)) => index,
+        match archive::index(&self.downloader, base, suite, index) {
+            Ok(Some(index)) => Ok(index),
             Ok(None) => {
                 let message =
                     format!("{base} has no suite {suite}; name a full Debian mirror with --mirror URL");
-                return Err(Fail::new(Class::Network, message));
+                Err(Fail::new(Class::Network, message))
             }
-            Err(error) if suite != SUITES[0] && class_of(&error) == Some(Class::Integrity) => {
+            Err(error) if addition && class_of(&error) == Some(Class::Integrity) => {
                 ui::say(format!("WARNING: suite {suite} is left out, its updates are not seen: {error:#}"));
-                return Ok(Vec::new());
+                Ok(String::new())
             }
-            Err(error) => return Err(error),
-        };
-        Ok(archive::select(&index, suite, |name| {
-            name.starts_with(KERNEL_PREFIX) || self.requests.iter().any(|request| request == name)
-        }))
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The newest signed version of a source package.
+    fn newest_source(&self, request: &str, name: &str) -> Result<Pinned> {
+        let mirror = self.mirror()?;
+        let mut found = Vec::new();
+        for (place, suite) in SOURCE_SUITES.into_iter().enumerate() {
+            let index = self.index(mirror, suite, Index::Sources, place > 0)?;
+            found.extend(archive::select_sources(&index, suite, name));
+        }
+        let newest = archive::newest(found.iter()).ok_or_else(|| {
+            let suites = SOURCE_SUITES.join(", ");
+            Fail::new(Class::Input, format!("source package {name} is in none of {suites}"))
+        })?;
+        Ok(Pinned::new(request, newest.clone()))
     }
 
     /// The newest signed version for a name in board.toml. A kernel metapackage is followed to the kernel.
     fn newest(&self, request: &str) -> Result<Pinned> {
+        if let Some(name) = request.strip_prefix(SOURCE_PREFIX) {
+            return self.newest_source(request, name);
+        }
         let packages = self.packages()?;
         let find = |name: &str| {
             archive::newest(packages.iter().filter(|p| p.name == name)).ok_or_else(|| {
@@ -236,20 +264,24 @@ impl Source {
             ));
         }
         let newest = self.newest(&gone.request)?;
+        let name = newest.name.clone();
+        let nowhere = || {
+            let message = format!(
+                "{name} is in the mirror's index but not on the mirror; try again later or another --mirror"
+            );
+            Fail::new(Class::Network, message)
+        };
+        if newest == gone {
+            return Err(nowhere());
+        }
         ui::say(format!(
             "note: {what}; taking {} {} instead. `cargo xtask image --update-lock` would pin it.",
             newest.name, newest.version
         ));
-        let name = newest.name.clone();
         let download = self.download(vec![newest])?.pop().context("one package was asked for")?;
         match download.gone {
             None => Ok(download.package),
-            Some(_) => Err(Fail::new(
-                Class::Network,
-                format!(
-                    "{name} is in the mirror's index but not on the mirror; try again later or another --mirror"
-                ),
-            )),
+            Some(_) => Err(nowhere()),
         }
     }
 }
@@ -270,7 +302,8 @@ fn base<'a>(mirror: &'a Mirror, suite: &str) -> &'a str {
 
 /// The package's place in the cache, named by its content.
 fn cached(pinned: &Pinned) -> Result<PathBuf> {
-    Ok(paths::cache()?.join("debian/packages").join(format!("{}_{}.deb", pinned.name, pinned.sha256)))
+    let suffix = if pinned.request.starts_with(SOURCE_PREFIX) { archive::TARBALL_SUFFIX } else { ".deb" };
+    Ok(paths::cache()?.join("debian/packages").join(format!("{}_{}{suffix}", pinned.name, pinned.sha256)))
 }
 
 /// Fetches, from `mirror`, the package called `name` whose upstream version is `upstream`, from the first
@@ -284,7 +317,8 @@ pub fn fetch_upstream(
 ) -> Result<Option<PathBuf>> {
     let downloader = Downloader::new();
     for suite in suites {
-        let index = match archive::index(&downloader, base(mirror, suite), suite, host_architecture()) {
+        let index = Index::Packages(host_architecture());
+        let index = match archive::index(&downloader, base(mirror, suite), suite, index) {
             Ok(Some(index)) => index,
             Ok(None) => continue,
             // Another suite may have it, signed as well.

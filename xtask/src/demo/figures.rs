@@ -191,7 +191,7 @@ mod tests {
             .collect();
         stages.push(json!({"stage": "answered", "at_ns": 110_000_000}));
         json!({
-            "boot": {"dns_answering_since_dom0_ns": 2_000_000_000_u64},
+            "node": {"versions": {"xen": "4.17.5"}}, "boot": {"dns_answering_since_dom0_ns": 2_000_000_000_u64},
             "xen": {}, "resources": {}, "problems": [],
             "services": [{
                 "name": "www", "address": "10.0.2.20", "dns": [], "state": "ready", "starts": 1, "requests": 1, "failures": 0, "last_start": stages,

@@ -35,6 +35,11 @@ pub fn provide_for_fuzzing() -> Result<()> {
     provide_what(tools::missing_for_fuzzing)
 }
 
+/// The same for building Xen from its source.
+pub fn provide_for_xen() -> Result<()> {
+    provide_what(tools::missing_for_xen)
+}
+
 /// Installs what `missing` finds.
 fn provide_what(missing_now: fn() -> Vec<Missing>) -> Result<()> {
     let missing = missing_now();

@@ -27,25 +27,41 @@ pub fn missing() -> Vec<Missing> {
     [qemu(), cross_gcc(), gpgv(), keyring()].into_iter().flatten().collect()
 }
 
-/// What tests need besides: checkers of partition tables and file systems that others wrote, and what fuzzing needs.
+/// A tool, and the Debian packages that bring it.
+type Tool = (&'static str, &'static [&'static str]);
+
+/// Checkers of partition tables and file systems that others wrote, for the tests of the cards.
+const CHECKERS: [Tool; 4] = [
+    ("fsck.vfat", &["dosfstools"]),
+    ("fsck.ext4", &["e2fsprogs"]),
+    ("sfdisk", &["fdisk"]),
+    ("mdir", &["mtools"]),
+];
+
+/// What Xen's build needs beside compilers.
+const XEN_BUILDERS: [Tool; 3] = [("make", &["make"]), ("flex", &["flex"]), ("bison", &["bison"])];
+
+/// What fuzzing needs: a compiler for libFuzzer, which comes as C++.
+const FUZZERS: [Tool; 1] = [("c++", &["g++"])];
+
+/// What tests need besides: those of the cards, those of the versions of Xen that are built from source, and fuzzing.
 pub fn missing_for_tests() -> Vec<Missing> {
-    let cards = missing_of(&[
-        ("fsck.vfat", &["dosfstools"]),
-        ("fsck.ext4", &["e2fsprogs"]),
-        ("sfdisk", &["fdisk"]),
-        ("mdir", &["mtools"]),
-    ]);
-    [cards, missing_for_fuzzing()].concat()
+    missing_of(CHECKERS.into_iter().chain(XEN_BUILDERS).chain(FUZZERS))
 }
 
-/// What the fuzz targets need: a compiler for libFuzzer, which comes as C++.
+/// What the fuzz targets need.
 pub fn missing_for_fuzzing() -> Vec<Missing> {
-    missing_of(&[("c++", &["g++"])])
+    missing_of(FUZZERS.into_iter())
 }
 
-fn missing_of(tools: &[(&str, &'static [&'static str])]) -> Vec<Missing> {
-    let missing = tools.iter().filter(|(tool, _)| !is_installed(tool));
-    missing.map(|(tool, packages)| Missing { what: (*tool).to_owned(), packages }).collect()
+/// What building Xen from its source needs besides.
+pub fn missing_for_xen() -> Vec<Missing> {
+    missing_of(XEN_BUILDERS.into_iter())
+}
+
+fn missing_of(tools: impl Iterator<Item = Tool>) -> Vec<Missing> {
+    let missing = tools.filter(|(tool, _)| !is_installed(tool));
+    missing.map(|(tool, packages)| Missing { what: tool.into(), packages }).collect()
 }
 
 /// Whether a tool is in PATH, or where administrators' tools are.

@@ -2,7 +2,8 @@
 //!
 //! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
 //! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
-//! have a third. The tests of cards start a node each. What a test shows is its name.
+//! have a third. Then a node for each other version of Xen does what the first did. The tests of cards start a node
+//! each. What a test shows is its name.
 
 mod cards;
 mod config;
@@ -20,8 +21,8 @@ use crate::board::{self, Board};
 use crate::client::{NodeSpec, RunningNode, token};
 use crate::fail::{self, Class, Fail};
 use crate::image::{self, Image, SourceArgs};
-use crate::paths;
 use crate::qemu::Start;
+use crate::{debian, paths};
 use anyhow::{Context as _, Result, ensure};
 use std::cell::RefCell;
 use std::io::Write;
@@ -32,7 +33,7 @@ use std::time::{Duration, Instant};
 /// Run every test: cargo's on this host, then those of the node in QEMU. The last line counts them.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --node-only crash\n  \
-                        cargo xtask test --node-only --board bananapi-m2-ultra")]
+                        cargo xtask test --node-only --xen 4.20\n  cargo xtask test --node-only --board bananapi-m2-ultra")]
 pub struct Args {
     /// Only the tests that need no node
     #[arg(long, conflicts_with = "node_only")]
@@ -96,10 +97,17 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
         }
         if wanted(board::DEFAULT) {
             let image = image::build(board::DEFAULT, &options)?;
-            node_tests(&image, filter, report)?;
+            node_tests(&image, "", filter, report)?;
             latency::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
-            tools::run(&image, &options, filter, report)?;
+            if image.board.xen.version == tools::XEN {
+                tools::run(&image, &options, filter, report)?;
+            } else {
+                println!("\nno node with Xen's tools, which are those of {}, for this Xen", tools::XEN);
+            }
+            if options.xen.is_none() {
+                other_versions(&image, &options, filter, report)?;
+            }
         }
         cards::run(&options, wanted, filter, report)?;
     }
@@ -109,31 +117,61 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn node_tests(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<()> {
+/// The tests of the node again, with every other version of Xen than that of `image`.
+fn other_versions(
+    image: &Image,
+    options: &debian::Options,
+    filter: Option<&str>,
+    report: &mut Report,
+) -> Result<()> {
+    let board = &image.board;
+    for version in board.packages.hypervisor.keys().filter(|version| **version != board.xen.version) {
+        let prefix = format!("Xen {version}: ");
+        if chosen(&prefix, filter).is_empty() {
+            continue;
+        }
+        let options = debian::Options { xen: Some(version.clone()), ..options.clone() };
+        let image = report
+            .check_aloud(&format!("{prefix}the image is built"), || image::build(&board.name, &options));
+        if let Some(image) = image {
+            node_tests(&image, &prefix, filter, report)?;
+        }
+    }
+    Ok(())
+}
+
+/// The tests whose names, with `prefix`, match.
+fn chosen(prefix: &str, filter: Option<&str>) -> Vec<Test> {
     // In this order: what wants an idle node, what changes little, what fails on purpose, the killing of jitsud.
     let groups: [&[Test]; 5] =
         [&footprint::TESTS, &serving::TESTS, &lifecycle::TESTS, &failures::TESTS, &restart::TESTS];
-    let tests: Vec<Test> = groups.concat().into_iter().filter(|(name, _)| matches(name, filter)).collect();
+    groups.concat().into_iter().filter(|(name, _)| matches(&format!("{prefix}{name}"), filter)).collect()
+}
+
+/// `prefix` stands before the tests' names.
+fn node_tests(image: &Image, prefix: &str, filter: Option<&str>, report: &mut Report) -> Result<()> {
+    let tests = chosen(prefix, filter);
     if tests.is_empty() {
         return Ok(());
     }
     let token = token()?;
-    let log = log_file("console.log");
-    println!("\nthe node in QEMU; console: {}", log.display());
+    let log = log_file(&format!("console-xen-{}.log", image.board.xen.version));
+    println!("\nthe node in QEMU, with Xen {}; console: {}", image.board.xen.version, log.display());
     let spec = NodeSpec {
         start: Start::configured(image.clone(), config::with_token(&token), Vec::new()),
         icount: false,
-        log,
+        log: log.clone(),
         timeout: LIMIT,
     };
-    let Some(node) = report.check("the node boots", || RunningNode::boot(spec)) else { return Ok(()) };
+    let boots = format!("{prefix}the node boots");
+    let Some(node) = report.check(&boots, || RunningNode::boot(spec)) else { return Ok(()) };
     let context = Context { image: image.clone(), node, token, note: RefCell::default() };
     let before = report.failed;
     for (name, test) in tests {
-        report.check_noting(name, &context.note, || test(&context));
+        report.check_noting(&format!("{prefix}{name}"), &context.note, || test(&context));
     }
     if report.failed > before {
-        println!("\nlast lines of the console, {}:", log_file("console.log").display());
+        println!("\nlast lines of the console, {}:", log.display());
         println!("{}\n", context.node.last_lines(LAST_LINES));
     }
     Ok(())

@@ -10,13 +10,24 @@ use std::thread;
 const CROWD: usize = 20;
 
 /// The tests, in order.
-pub const TESTS: [Test; 5] = [
+pub const TESTS: [Test; 6] = [
+    ("the Xen that runs is that of the image", xen_is_that_of_the_image),
     ("the page comes from the guest", page_comes_from_guest),
     ("a warm service answers without a start", warm_service_is_not_started),
     ("an unknown name is NXDOMAIN and boots nothing", unknown_name_boots_nothing),
     ("AAAA of a service is NODATA and boots nothing", aaaa_boots_nothing),
     ("20 queries for one cold service make one domain", crowd_makes_one_domain),
 ];
+
+fn xen_is_that_of_the_image(context: &Context) -> Result<()> {
+    let (runs, wanted) = (context.node().status()?.node.versions.xen, &context.image.board.xen.version);
+    context.note(runs.clone());
+    ensure!(
+        runs.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.')),
+        "{runs} instead of {wanted}"
+    );
+    Ok(())
+}
 
 fn page_comes_from_guest(context: &Context) -> Result<()> {
     let node = context.node();

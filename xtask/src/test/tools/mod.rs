@@ -16,6 +16,9 @@ use anyhow::{Context, Result, ensure};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+/// The version of Xen that they are of, and that they work with.
+pub const XEN: &str = "4.17";
+
 /// Longest life of the node.
 const LIMIT: Duration = Duration::from_secs(600);
 
