@@ -5,6 +5,7 @@
 //! [`Report`]s. Builds run on blocking threads, side by side.
 
 mod admission;
+mod complaints;
 mod facts;
 mod frames;
 mod inherited;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use xen_sys::DomId;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
 
+use super::complaints;
 use super::inherited::{self, Inherited};
 use super::introduced::Introduced;
 use super::{RUN, Reports, is_ours};
@@ -57,6 +58,7 @@ impl Toolstack {
         let (reports, incoming) = mpsc::unbounded_channel();
         let inherited = inherited::take_over(&toolstack, restored, &reports)?;
         toolstack.serve_tools();
+        tokio::spawn(complaints::tell(toolstack.store.clone()));
         tokio::spawn({
             let events = toolstack.events.clone();
             async move {

@@ -1,8 +1,9 @@
 //! When dom0's drivers have begun with a domain's devices.
 //!
-//! A driver in dom0's kernel writes what it offers below its half of a new device, and at the end that it waits for
-//! the other half (`drivers/net/xen-netback/xenbus.c`, `netback_probe`). A domain that goes away before would be
-//! written about afterwards, in nodes that nobody removes.
+//! A driver in dom0's kernel writes what it offers below its half of a new device, and then that it waits for the
+//! other half (`drivers/net/xen-netback/xenbus.c`, `netback_probe`). A domain that goes away before would be written
+//! about afterwards, in nodes that nobody removes. If it goes away right after that, the driver complains, of which
+//! `node/complaints.rs` takes care.
 
 use std::time::Duration;
 
