@@ -1,0 +1,10 @@
+//! Capture as its driver sees it: frames, phases and time in, frames and summons out.
+
+mod answers;
+mod build;
+mod bytes;
+mod flood;
+mod held;
+mod refusals;
+mod summons;
+mod world;
