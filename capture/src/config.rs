@@ -21,6 +21,8 @@ pub struct Service {
     pub wake: bool,
     /// Networks whose packets do not wake it: monitors, crawlers.
     pub not_from: Vec<IpCidr>,
+    /// On which ports connections are opened on the guest's behalf; `None` for a guest that cannot take them over.
+    pub handshake: Option<Offer>,
     /// How packets are answered that are not held, or were and will never reach the guest.
     pub refusal: Refusal,
 }
@@ -35,6 +37,7 @@ impl Service {
             udp: Ports::All,
             wake: true,
             not_from: Vec::new(),
+            handshake: None,
             refusal: Refusal::default(),
         }
     }
@@ -56,6 +59,23 @@ impl Ports {
             Ports::Only(ports) => ports.contains(&port),
         }
     }
+}
+
+/// What a client is told when its connection is opened on a guest's behalf: just what the guest will keep to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// TCP ports at which the guest listens whenever it runs.
+    pub ports: Vec<u16>,
+    /// Largest segment that the guest takes with IPv4, in bytes. 1460 fits Ethernet.
+    pub mss: u16,
+    /// The window, in bytes: so much is taken before the guest does. Also bounds what is kept of a connection.
+    pub window: u16,
+    /// Shift of the windows that the guest sends later, at most 14; only if the client scales, too.
+    pub window_scale: u8,
+    /// Whether the guest sends selective acknowledgements.
+    pub sack: bool,
+    /// Whether the guest has timestamps.
+    pub timestamps: bool,
 }
 
 /// How a packet is answered that nobody will take.
@@ -105,6 +125,13 @@ pub struct Limits {
     pub summons: Rate,
     /// Summons that one source causes. What is beyond is not held either. Default 2 a second, 8 at once.
     pub summons_per_source: Rate,
+    /// Connections that are half open on guests' behalf; beyond that, SYNs are held. Each takes about 500 bytes.
+    /// Default 2048.
+    pub half_open: usize,
+    /// Open connections that are kept for guests. Each has up to [`Offer::window`] bytes. Default 256.
+    pub open: usize,
+    /// Connections of one source, half open and open. Default 32.
+    pub connections_per_source: usize,
     /// RSTs and ICMP errors on the whole node (RFC 1812, section 4.3.2.8). Default 100 a second, 50 at once.
     pub refusals: Rate,
 }
@@ -118,6 +145,9 @@ impl Default for Limits {
             hold: Duration::from_secs(10),
             summons: Rate::per_second(10, 32),
             summons_per_source: Rate::per_second(2, 8),
+            half_open: 2048,
+            open: 256,
+            connections_per_source: 32,
             refusals: Rate::per_second(100, 50),
         }
     }

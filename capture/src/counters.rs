@@ -1,5 +1,7 @@
 //! What is counted.
 
+use crate::handshake::HandshakeCounters;
+
 /// What became of a frame from the tap. Each frame has one fate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Fate {
@@ -11,6 +13,8 @@ pub enum Fate {
     Held,
     /// A SYN that is held already.
     Again,
+    /// Of a connection that is kept for the guest.
+    Kept,
     /// Passed on to the guest, which has just come up.
     Passed,
     /// Answered by RST or ICMP.
@@ -34,11 +38,12 @@ pub enum Fate {
 
 impl Fate {
     /// All of them.
-    pub const ALL: [Fate; 13] = [
+    pub const ALL: [Fate; 14] = [
         Fate::Answered,
         Fate::Conflict,
         Fate::Held,
         Fate::Again,
+        Fate::Kept,
         Fate::Passed,
         Fate::Refused,
         Fate::Silent,
@@ -71,6 +76,8 @@ pub struct Counters {
     pub deferred: u64,
     /// ARP announcements that defend an address.
     pub defences: u64,
+    /// Connections that were opened on guests' behalf.
+    pub handshakes: HandshakeCounters,
 }
 
 impl Counters {

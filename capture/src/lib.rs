@@ -38,6 +38,13 @@
 //! # Ok::<(), capture::ConfigError>(())
 //! ```
 //!
+//! # Two ways
+//! Any guest gets the client's own SYN, late, and answers it. For a guest that can take connections over
+//! ([`Service::handshake`]) the SYN is answered at once, and what the client sends is kept and acknowledged; when the
+//! guest claims its address, [`Capture::hand_over`] gives it the connections ([`Record`]), and it goes on with them.
+//! That saves the client a round trip, and its impatience; the guest is ready no sooner. When it cannot be done, for
+//! want of room, the SYN is held as any other.
+//!
 //! # What the driver sees to
 //! - The tap is a port of the bridge that learns nothing and floods nothing to it but what is for many; it has no
 //!   offloads, so that all checksums are filled in, and frames are of at most [`LONGEST`] bytes. All multicast goes
@@ -49,12 +56,15 @@
 //!   So nothing is reordered if [`Sink::deliver`] goes straight to the vif (a packet socket bound to it). If it goes
 //!   through the tap, the entry has to be moved first, for the bridge sends no frame back to the port that it came
 //!   from; then a flow's newer packets may overtake those that are replayed. TCP's SYNs do not mind.
+//! - If the guest takes connections over: [`Capture::hand_over`] when it claims them, before all that; their segments
+//!   are then held like other frames, and replayed when the guest has the records.
 //! - An end: [`Phase::Stopping`], then the entry back to the tap, then the domain's end, then [`Phase::Down`].
 //! - Every [`Sink::summon`] is answered by a phase. [`Capture::advance`] is called at [`Capture::next`].
 //!
 //! # Where to find what
-//! - `neighbours.rs`: ARP and neighbour discovery; `verdict.rs`: which packet wakes, is held, is refused;
+//! - `capture/neighbours.rs`: ARP and neighbour discovery; `capture/verdict.rs`: which packet wakes, is held, is refused;
 //! - [`hold`]: who has to go when there is no room, and why;
+//! - `handshake/`: connections on guests' behalf: the part of TCP that is needed, the bounds, and the record's bytes;
 //! - `frame.rs`: what strangers send is checked there and nowhere else; `answer.rs`: what is sent in a guest's stead.
 //!
 //! Not here: VLAN tags (such frames are none of ours), reassembly (fragments are held as they are), and the guest's
@@ -66,19 +76,19 @@ mod capture;
 mod config;
 mod counters;
 mod frame;
+mod handshake;
 mod hold;
 mod moment;
-mod neighbours;
 mod phase;
 mod source;
-mod verdict;
 
 pub use smoltcp::wire::{EthernetAddress, IpCidr};
 
 pub use capture::{Capture, ServiceId, Sink};
-pub use config::{ConfigError, Limits, Ports, Rate, Refusal, Service};
+pub use config::{ConfigError, Limits, Offer, Ports, Rate, Refusal, Service};
 pub use counters::{Counters, Fate};
 pub use frame::LONGEST;
+pub use handshake::{HandshakeCounters, NotARecord, Record, State, Timestamps, WindowScales};
 pub use moment::Moment;
 pub use phase::Phase;
 pub use source::Key;

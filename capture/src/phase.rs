@@ -6,12 +6,12 @@ use crate::moment::Moment;
 /// replayed, given up ([`Phase::Failed`]) or too old.
 ///
 /// ```text
-///             packet: summon                      FDB entry moved,        replayed, tap read
-///             ┌────────────┐                      or vif reached directly  empty once more
-///           Down ──────▶ Starting ──────────────▶ Forwarding ───────────▶ Up ◀─────┐
-///            ▲             │                                               │        │ Forwarding
-///            │             └──▶ Failed ──(until)──▶ as Down                ▼        │
-///            └──────────────────────────────────────────── Stopping     Paused ──▶ Resuming
+///         summoned              ready                   all replayed, tap empty
+///   Down ──────────▶ Starting ──────────▶ Forwarding ──────────────────────▶ Up ────▶ Paused
+///    ▲                 │    │                 ▲                              │          │ summoned
+///    │   Failed ◀──────┘    │ hand_over       │ ready                        │          ▼
+///    │  (until: as Down)    └────────────▶ Resuming ◀────────────────────────│──────────┘
+///    └────────────────────────────────────────────────────── Stopping ◀──────┘
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Phase {
@@ -30,7 +30,9 @@ pub enum Phase {
     Stopping,
     /// Its domain stands still, with its connections. As `Down`, but segments of these wake it and are held.
     Paused,
-    /// It has been summoned out of `Paused`. As `Starting`, but segments of its connections are held.
+    /// Its guest has connections and cannot be reached yet: summoned out of `Paused`, or it is being handed over
+    /// those that were opened on its behalf ([`crate::Capture::hand_over`]). As `Starting`, but their segments are
+    /// held.
     Resuming,
     /// It could not be started, or there is no room for it. Until then packets are answered by its
     /// [`crate::Refusal`], those that are held now too; afterwards it is as `Down`.

@@ -18,16 +18,22 @@ pub(crate) fn source_hash(key: &Key, source: IpAddr) -> u64 {
 /// One try to open one connection; its retransmissions are the same try.
 pub(crate) fn flow_hash(key: &Key, from: SocketAddr, to: SocketAddr, sequence: u32) -> u64 {
     let mut bytes = [0; 40];
-    for (at, address) in [(0, from.ip()), (16, to.ip())] {
-        match address {
+    bytes[..36].copy_from_slice(&ends(from, to));
+    bytes[36..].copy_from_slice(&sequence.to_be_bytes());
+    hash(key, &bytes)
+}
+
+/// The addresses and ports of two ends as bytes.
+pub(crate) fn ends(one: SocketAddr, other: SocketAddr) -> [u8; 36] {
+    let mut bytes = [0; 36];
+    for (at, end) in [(0, one), (18, other)] {
+        match end.ip() {
             IpAddr::V4(address) => bytes[at..at + 4].copy_from_slice(&address.octets()),
             IpAddr::V6(address) => bytes[at..at + 16].copy_from_slice(&address.octets()),
         }
+        bytes[at + 16..at + 18].copy_from_slice(&end.port().to_be_bytes());
     }
-    bytes[32..34].copy_from_slice(&from.port().to_be_bytes());
-    bytes[34..36].copy_from_slice(&to.port().to_be_bytes());
-    bytes[36..].copy_from_slice(&sequence.to_be_bytes());
-    hash(key, &bytes)
+    bytes
 }
 
 fn hash(key: &Key, bytes: &[u8]) -> u64 {

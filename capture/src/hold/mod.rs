@@ -156,6 +156,11 @@ impl Hold {
         Kept::Held
     }
 
+    /// Whether this SYN is held.
+    pub fn holds(&self, flow: u64) -> bool {
+        self.syns.contains_key(&flow)
+    }
+
     /// Takes a service's oldest frame out. Returns its length; the bytes are in `buffer`.
     pub fn take(&mut self, service: u16, buffer: &mut [u8; LONGEST]) -> Option<usize> {
         let at = self.queues[usize::from(service)].arrival.first()?;

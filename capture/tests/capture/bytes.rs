@@ -3,8 +3,12 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use capture::{Capture, Counters, EthernetAddress, Fate, Limits, Moment, Phase, Rate, ServiceId};
-use smoltcp::wire::{EthernetFrame, EthernetProtocol, Ipv4Packet, Ipv6Packet, NdiscRepr, TcpControl};
+use capture::{
+    Capture, Counters, EthernetAddress, Fate, Limits, Moment, Offer, Phase, Rate, Record, ServiceId,
+};
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, Ipv4Packet, Ipv6Packet, NdiscRepr, TcpControl, TcpRepr,
+};
 
 use crate::build::*;
 
@@ -18,6 +22,8 @@ pub struct Seen {
     pub expired: u64,
     pub given_up: u64,
     pub replayed: u64,
+    pub established: u64,
+    pub handed_over: u64,
 }
 
 /// Makes so many steps; `choose` gives a number below the one it is given.
@@ -26,11 +32,21 @@ pub fn run(mut choose: impl FnMut(usize) -> usize, steps: usize) -> Seen {
     let limits = Limits {
         bytes: 1 << 16,
         frames_per_service: 100,
+        half_open: 20,
+        open: 10,
         summons: Rate::per_second(3, 2),
         summons_per_source: Rate::per_second(2, 2),
         ..Limits::default()
     };
-    let services = (0..SERVICES as u8).map(service).collect();
+    let mut services: Vec<_> = (0..SERVICES as u8).map(service).collect();
+    services[2].handshake = Some(Offer {
+        ports: vec![80],
+        mss: 1460,
+        window: 200,
+        window_scale: 0,
+        sack: true,
+        timestamps: false,
+    });
     let mut capture = Capture::new(services, limits, KEY).expect("good services");
     let mut model = Model::default();
     let mut now = 0_u64;
@@ -57,8 +73,16 @@ pub fn run(mut choose: impl FnMut(usize) -> usize, steps: usize) -> Seen {
                 capture.advance(Moment(now), &mut log);
                 assert!(capture.next().is_none_or(|next| next > Moment(now)));
             }
-            _ => {
-                let frame = frame(&mut choose);
+            16 => {
+                for record in capture.hand_over(Moment(now), id, &mut log) {
+                    assert!(record.data.len() <= 200);
+                    assert_eq!(Record::decode(&record.encode()), Ok((record, [].as_slice())));
+                }
+                model.phases[service] = Phase::Resuming;
+            }
+            choice => {
+                let said = if choice < 40 { model.said(&mut choose) } else { None };
+                let frame = said.unwrap_or_else(|| frame(&mut choose));
                 let fate = capture.frame(Moment(now), &frame, &mut log);
                 model.came(service_of(&frame), &frame, fate, &log);
             }
@@ -78,7 +102,9 @@ pub fn run(mut choose: impl FnMut(usize) -> usize, steps: usize) -> Seen {
     model.phases = [Phase::Up; SERVICES];
     model.went(&capture, &log);
     assert_eq!((capture.held_bytes(), capture.next()), (0, None));
-    Seen { fates: Fate::ALL.map(|fate| counters.fate(fate)).to_vec(), evicted, expired, given_up, replayed }
+    let (established, handed_over) = (counters.handshakes.established, counters.handshakes.handed_over);
+    let fates = Fate::ALL.map(|fate| counters.fate(fate)).to_vec();
+    Seen { fates, evicted, expired, given_up, replayed, established, handed_over }
 }
 
 /// What may still come out.
@@ -87,9 +113,25 @@ struct Model {
     phases: [Phase; SERVICES],
     held: [VecDeque<Vec<u8>>; SERVICES],
     again: HashSet<Vec<u8>>,
+    /// SYN-ACKs to clients of IPv4.
+    syn_acks: Vec<Vec<u8>>,
 }
 
 impl Model {
+    /// What a client whose SYN has been answered says next, or about.
+    fn said(&self, choose: &mut impl FnMut(usize) -> usize) -> Option<Vec<u8>> {
+        let last = self.syn_acks.len().checked_sub(1 + choose(8))?;
+        let syn_ack = &self.syn_acks[last];
+        let number =
+            |at: usize| u32::from_be_bytes([syn_ack[at], syn_ack[at + 1], syn_ack[at + 2], syn_ack[at + 3]]);
+        let (c, s) = (([syn_ack[30], syn_ack[31], syn_ack[32], syn_ack[33]], 40000).into(), v4(2));
+        let control = [TcpControl::Psh, TcpControl::Psh, TcpControl::Fin, TcpControl::Rst][choose(4)];
+        let (seq, ack) =
+            (number(42) + choose(4) as u32 * 20, number(38).wrapping_add(1 - choose(8) as u32 / 7));
+        let payload = vec![7; choose(3) * 20];
+        Some(tcp(c, s, &TcpRepr { payload: &payload, ..plain(c, s, control, seq, Some(ack)) }))
+    }
+
     fn came(&mut self, service: Option<usize>, frame: &[u8], fate: Fate, log: &Log) {
         match (fate, service) {
             (Fate::Held, Some(service)) => self.held[service].push_back(frame.to_vec()),
@@ -103,6 +145,7 @@ impl Model {
             (Fate::Answered | Fate::Refused, _) => assert_eq!(log.sent.len(), 1),
             // There is no room for it, and yet it wakes.
             (Fate::Full, _) => assert_eq!((log.sent.len(), log.delivered.len()), (0, 0)),
+            (Fate::Kept, _) => assert!(log.sent.len() <= 1 && log.delivered.is_empty()),
             (Fate::Conflict, _) => assert!(log.sent.len() <= 1),
             _ => assert_eq!((log.sent.len(), log.delivered.len(), log.summons.len()), (0, 0, 0)),
         }
@@ -127,6 +170,9 @@ impl Model {
             );
         }
         log.sent.iter().for_each(|frame| well_formed(frame));
+        let syn_acks =
+            log.sent.iter().filter(|frame| frame[12..14] == [8, 0] && frame[23] == 6 && frame[47] == 0x12);
+        self.syn_acks.extend(syn_acks.cloned());
     }
 }
 
@@ -230,13 +276,15 @@ fn whatever_comes_the_books_are_right() {
         total.expired += seen.expired;
         total.given_up += seen.given_up;
         total.replayed += seen.replayed;
+        total.established += seen.established;
+        total.handed_over += seen.handed_over;
     }
     println!("{total:?}");
     for (fate, count) in Fate::ALL.into_iter().zip(&total.fates) {
         assert!(*count > 10, "{fate:?}: {count}");
     }
-    assert!(
-        total.evicted > 100 && total.expired > 100 && total.given_up > 100 && total.replayed > 100,
-        "{total:?}"
-    );
+    let Seen { evicted, expired, given_up, replayed, established, handed_over, .. } = total;
+    for count in [evicted, expired, given_up, replayed, established, handed_over] {
+        assert!(count > 100, "{total:?}");
+    }
 }

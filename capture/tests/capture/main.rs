@@ -3,7 +3,9 @@
 mod answers;
 mod build;
 mod bytes;
+mod client;
 mod flood;
+mod handshake;
 mod held;
 mod refusals;
 mod summons;

@@ -16,18 +16,18 @@ use std::time::Duration;
 
 use smoltcp::wire::{EthernetAddress, EthernetFrame};
 
+use super::{Capture, ServiceId, Sink};
 use crate::answer;
-use crate::capture::{Capture, ServiceId, Sink};
 use crate::counters::Fate;
 use crate::frame::{Arp, Neighbour};
 use crate::moment::Moment;
 
 /// RFC 5227, section 1.1.
-pub(crate) const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Capture {
     /// `to` is the service to whose guest alone the frame went.
-    pub(crate) fn arp(&mut self, now: Moment, to: Option<u16>, arp: &Arp, sink: &mut impl Sink) -> Fate {
+    pub(super) fn arp(&mut self, now: Moment, to: Option<u16>, arp: &Arp, sink: &mut impl Sink) -> Fate {
         let claimed = self.owner(arp.sender.into());
         if let Some(index) = claimed.filter(|index| self.is_impostor(*index, arp.sender_mac)) {
             return self.conflict(now, index, arp.sender.into(), arp.sender_mac, sink);
@@ -45,7 +45,7 @@ impl Capture {
         Fate::Answered
     }
 
-    pub(crate) fn neighbour(
+    pub(super) fn neighbour(
         &mut self,
         now: Moment,
         ethernet: &EthernetFrame<&[u8]>,
@@ -94,7 +94,7 @@ impl Capture {
         sink.conflict(ServiceId(index), address, mac);
         if let IpAddr::V4(address) = address {
             let own = served.service.mac;
-            self.counters_mut().defences += 1;
+            self.counters.defences += 1;
             sink.send(answer::arp_announcement(&mut [0; answer::ROOM], own, address));
         }
         Fate::Conflict

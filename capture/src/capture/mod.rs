@@ -1,20 +1,24 @@
 //! The table of services and what is done about each frame, phase and point in time.
 
+mod neighbours;
+mod packets;
+mod verdict;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol};
+use smoltcp::wire::{EthernetAddress, EthernetProtocol};
 
-use crate::answer::{self, Link, OutOfReach};
+use self::packets::Arrived;
 use crate::bucket::{Bucket, SourceBuckets};
-use crate::config::{self, ConfigError, Limits, Refusal, Service};
+use crate::config::{self, ConfigError, Limits, Service};
 use crate::counters::{Counters, Fate};
-use crate::frame::{self, Content, Kind, LONGEST, Packet, Unusable};
-use crate::hold::{Hold, Kept};
+use crate::frame::{self, Content, LONGEST, Unusable};
+use crate::handshake::{Handshakes, Record};
+use crate::hold::Hold;
 use crate::moment::Moment;
 use crate::phase::Phase;
-use crate::source::{Key, flow_hash, source_hash};
-use crate::verdict::{Verdict, verdict};
+use crate::source::Key;
 
 /// A service's index in the list that [`Capture::new`] was given.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -38,24 +42,25 @@ pub trait Sink {
 
 /// A service and how it is.
 #[derive(Debug)]
-pub(crate) struct Served {
-    pub service: Service,
-    pub phase: Phase,
+struct Served {
+    service: Service,
+    phase: Phase,
     /// A summon has been asked for and not been answered by a phase.
-    pub asked: Option<Moment>,
+    asked: Option<Moment>,
     /// When an address was last defended.
-    pub defended: Option<Moment>,
+    defended: Option<Moment>,
 }
 
 /// SYN capture for all services of a node. See the crate's documentation.
 #[derive(Debug)]
 pub struct Capture {
-    pub(crate) services: Vec<Served>,
+    services: Vec<Served>,
     macs: HashMap<EthernetAddress, u16>,
     addresses: HashMap<IpAddr, u16>,
     limits: Limits,
     key: Key,
     hold: Hold,
+    handshakes: Handshakes,
     summons: Bucket,
     summons_by_source: SourceBuckets,
     refusals: Bucket,
@@ -78,6 +83,7 @@ impl Capture {
             .flat_map(|(service, index)| service.addresses.iter().map(move |address| (*address, index)));
         let addresses = addresses.collect();
         let hold = Hold::new(services.len(), &limits);
+        let handshakes = Handshakes::new(key, services.len(), &limits);
         let served = |service| Served { service, phase: Phase::default(), asked: None, defended: None };
         Ok(Capture {
             services: services.into_iter().map(served).collect(),
@@ -86,6 +92,7 @@ impl Capture {
             limits,
             key,
             hold,
+            handshakes,
             summons: Bucket::default(),
             summons_by_source: SourceBuckets::new(key),
             refusals: Bucket::default(),
@@ -119,6 +126,12 @@ impl Capture {
         if !self.deferred.iter().any(|(deferred, _)| *deferred == index) {
             served.asked = None;
         }
+        if phase.has_connections() || matches!(phase, Phase::Failed { until } if until > now) {
+            // Nobody has taken them, and nobody will.
+            while let Some(reset) = self.handshakes.give_up_one(index) {
+                self.send(&reset, sink);
+            }
+        }
         match phase {
             Phase::Failed { until } if until > now => self.give_up(now, index, sink),
             Phase::Up => _ = self.hand_out(service, usize::MAX, sink),
@@ -138,11 +151,24 @@ impl Capture {
         }
     }
 
+    /// A service's guest takes over the connections that were opened on its behalf ([`Service::handshake`]), in the
+    /// order in which they were. From now on their segments are held for it: the service is [`Phase::Resuming`], until
+    /// the guest has what is returned here and the driver goes on to [`Phase::Forwarding`]. A guest that goes there
+    /// without taking them over lets their clients have an RST.
+    ///
+    /// # Panics
+    /// If there is no such service.
+    pub fn hand_over(&mut self, now: Moment, service: ServiceId, sink: &mut impl Sink) -> Vec<Record> {
+        let records = self.handshakes.hand_over(service.0);
+        self.phase(now, service, Phase::Resuming, sink);
+        records
+    }
+
     /// When [`Capture::advance`] has something to do, if nothing else happens before.
     pub fn next(&self) -> Option<Moment> {
         let expiry = self.hold.oldest().map(|seen| seen.after(self.limits.hold));
         let summon = (!self.deferred.is_empty()).then(|| self.summons.next(&self.limits.summons));
-        expiry.into_iter().chain(summon).min()
+        expiry.into_iter().chain(summon).chain(self.handshakes.next()).min()
     }
 
     /// Time has passed: frames that are too old are let go, and summons that were put off are made.
@@ -151,8 +177,11 @@ impl Capture {
         if let Some(until) = now.0.checked_sub(hold.0) {
             self.counters.expired += self.hold.expire(Moment(until));
         }
+        while let Some(segment) = self.handshakes.advance(now) {
+            self.send(&segment, sink);
+        }
         while let Some((index, source)) = self.deferred.front().copied() {
-            if self.hold.frames(index) == 0 {
+            if self.hold.frames(index) == 0 && self.handshakes.count(index) == 0 {
                 // Nobody waits for it any more.
                 self.services[usize::from(index)].asked = None;
             } else if self.summons.take(now, &self.limits.summons) {
@@ -183,6 +212,7 @@ impl Capture {
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
         counters.evicted = self.hold.evicted;
+        counters.handshakes = self.handshakes.counters;
         counters
     }
 
@@ -212,7 +242,10 @@ impl Capture {
             return Ok(Fate::Passed);
         }
         match frame::content(&ethernet)? {
-            Content::Packet(packet) => Ok(self.packet(now, index, &ethernet, frame, &packet, sink)),
+            Content::Packet(packet) => {
+                let from = ethernet.src_addr();
+                Ok(self.packet(now, &Arrived { index, from, frame, packet: &packet }, sink))
+            }
             // It need not keep to the order of packets.
             Content::Arp(_) | Content::Neighbour(_) if forwarding => {
                 sink.deliver(ServiceId(index), frame);
@@ -225,101 +258,6 @@ impl Capture {
         }
     }
 
-    fn packet(
-        &mut self,
-        now: Moment,
-        index: u16,
-        ethernet: &EthernetFrame<&[u8]>,
-        frame: &[u8],
-        packet: &Packet<'_>,
-        sink: &mut impl Sink,
-    ) -> Fate {
-        let served = &self.services[usize::from(index)];
-        if !served.service.addresses.contains(&packet.destination) {
-            return Fate::Foreign;
-        }
-        if served.service.addresses.contains(&packet.source) {
-            return Fate::Malformed;
-        }
-        let expected = served.asked.is_some_and(|asked| now.since(asked) < self.limits.hold)
-            || self.deferred.iter().any(|(deferred, _)| *deferred == index);
-        match verdict(now, served, expected, packet) {
-            Verdict::Hold => self.keep(now, index, frame, packet),
-            Verdict::Wake
-                if self.summons_by_source.take(now, &self.limits.summons_per_source, packet.source) =>
-            {
-                // First, so that a summon that is put off finds what waits for it.
-                let fate = self.keep(now, index, frame, packet);
-                self.summon(now, index, packet.source, sink);
-                fate
-            }
-            Verdict::Wake => Fate::Limited,
-            Verdict::Refuse(what) => match self.refuse(now, index, ethernet, packet, what, sink) {
-                true => Fate::Refused,
-                false => Fate::Silent,
-            },
-            Verdict::Ignore => Fate::Silent,
-        }
-    }
-
-    fn summon(&mut self, now: Moment, index: u16, source: IpAddr, sink: &mut impl Sink) {
-        self.services[usize::from(index)].asked = Some(now);
-        if self.deferred.is_empty() && self.summons.take(now, &self.limits.summons) {
-            self.counters.summons += 1;
-            sink.summon(ServiceId(index), source);
-        } else {
-            self.counters.deferred += 1;
-            self.deferred.push_back((index, source));
-        }
-    }
-
-    fn keep(&mut self, now: Moment, index: u16, frame: &[u8], packet: &Packet<'_>) -> Fate {
-        let flow = match &packet.kind {
-            Kind::Tcp(tcp) if tcp.syn() && !tcp.ack() => {
-                let (from, to) =
-                    ((packet.source, tcp.src_port()).into(), (packet.destination, tcp.dst_port()).into());
-                Some(flow_hash(&self.key, from, to, tcp.seq_number().0 as u32))
-            }
-            _ => None,
-        };
-        match self.hold.keep(now, index, source_hash(&self.key, packet.source), flow, frame) {
-            Kept::Held => Fate::Held,
-            Kept::Already => Fate::Again,
-            Kept::Full => Fate::Full,
-        }
-    }
-
-    /// Answers a packet that nobody will take, if the service's policy, the protocols and the pace allow.
-    fn refuse(
-        &mut self,
-        now: Moment,
-        index: u16,
-        ethernet: &EthernetFrame<&[u8]>,
-        packet: &Packet<'_>,
-        what: OutOfReach,
-        sink: &mut impl Sink,
-    ) -> bool {
-        let Service { mac, refusal, .. } = self.services[usize::from(index)].service;
-        let link = Link { from: mac, to: ethernet.src_addr() };
-        let mut buffer = [0; answer::ROOM];
-        let answer = match (refusal, &packet.kind) {
-            (Refusal::Silence, _) | (_, Kind::Fragment(_) | Kind::Other) => None,
-            (Refusal::Unreachable, Kind::Tcp(tcp)) if what == OutOfReach::Host && !tcp.rst() => {
-                Some(answer::unreachable(&mut buffer, link, packet, what))
-            }
-            (_, Kind::Tcp(tcp)) => answer::reset(&mut buffer, link, packet, tcp),
-            (_, Kind::Udp(_) | Kind::Echo) => Some(answer::unreachable(&mut buffer, link, packet, what)),
-        };
-        match answer {
-            Some(answer) if self.refusals.take(now, &self.limits.refusals) => {
-                self.counters.refusals += 1;
-                sink.send(answer);
-                true
-            }
-            _ => false,
-        }
-    }
-
     fn hand_out(&mut self, service: ServiceId, most: usize, sink: &mut impl Sink) -> usize {
         for _ in 0..most {
             let Some(length) = self.hold.take(service.0, &mut self.buffer) else { break };
@@ -329,26 +267,8 @@ impl Capture {
         self.held(service)
     }
 
-    /// Refuses all that is held for a service.
-    fn give_up(&mut self, now: Moment, index: u16, sink: &mut impl Sink) {
-        let mut frame = [0; LONGEST];
-        while let Some(length) = self.hold.take(index, &mut frame) {
-            self.counters.given_up += 1;
-            // It has been taken apart before it was held.
-            if let Ok(ethernet) = frame::header(&frame[..length])
-                && let Ok(Content::Packet(packet)) = frame::content(&ethernet)
-            {
-                self.refuse(now, index, &ethernet, &packet, OutOfReach::Host, sink);
-            }
-        }
-    }
-
     /// Whose address this is.
-    pub(crate) fn owner(&self, address: IpAddr) -> Option<u16> {
+    fn owner(&self, address: IpAddr) -> Option<u16> {
         self.addresses.get(&address).copied()
-    }
-
-    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
-        &mut self.counters
     }
 }

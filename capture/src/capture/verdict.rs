@@ -15,15 +15,15 @@
 
 use smoltcp::wire::TcpPacket;
 
+use super::Served;
 use crate::answer::OutOfReach;
-use crate::capture::Served;
 use crate::frame::{Kind, Packet};
 use crate::moment::Moment;
 use crate::phase::Phase;
 
 /// What is to be done about a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
+pub(super) enum Verdict {
     /// It is held.
     Hold,
     /// It is held, and the service is summoned.
@@ -35,7 +35,7 @@ pub(crate) enum Verdict {
 }
 
 /// Decides about a packet to one of the service's addresses. `expected`: the service has been summoned.
-pub(crate) fn verdict(now: Moment, served: &Served, expected: bool, packet: &Packet<'_>) -> Verdict {
+pub(super) fn verdict(now: Moment, served: &Served, expected: bool, packet: &Packet<'_>) -> Verdict {
     let phase = served.phase;
     let stale = matches!(&packet.kind, Kind::Tcp(tcp) if !opens(tcp));
     if stale && !phase.has_connections() {
@@ -65,6 +65,6 @@ pub(crate) fn verdict(now: Moment, served: &Served, expected: bool, packet: &Pac
 }
 
 /// Whether a segment asks for a connection, and nothing else.
-fn opens(tcp: &TcpPacket<&[u8]>) -> bool {
+pub(super) fn opens(tcp: &TcpPacket<&[u8]>) -> bool {
     tcp.syn() && !tcp.ack() && !tcp.rst() && !tcp.fin()
 }
