@@ -179,6 +179,8 @@ pub struct Resources {
     pub mapped_pages: Option<u64>,
     /// Virtual interfaces in dom0.
     pub vifs: Option<u64>,
+    /// Guests' devices of all kinds that dom0's drivers know.
+    pub devices: Option<u64>,
     /// The daemon's open files.
     pub open_files: Option<u64>,
     /// The daemon's resident memory in bytes.

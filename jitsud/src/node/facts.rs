@@ -35,7 +35,8 @@ pub fn gather(toolstack: &Toolstack, boot: &Boot, card: Option<&Card>, clock: &C
             event_channels: Some(toolstack.hypervisor.event_channels() as u64),
             mapped_pages: Some(SharedPages::mapped() as u64),
             vifs: Some(net::count_vifs() as u64),
-            open_files: fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as u64),
+            devices: entries("/sys/bus/xen-backend/devices"),
+            open_files: entries("/proc/self/fd"),
             resident_bytes: resident(),
         },
     }
@@ -45,6 +46,11 @@ pub fn gather(toolstack: &Toolstack, boot: &Boot, card: Option<&Card>, clock: &C
 pub fn since_dom0() -> Option<u64> {
     let (ticks, frequency) = sys::virtual_counter()?;
     u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(frequency.max(1))).ok()
+}
+
+/// How much there is in a folder.
+fn entries(folder: &str) -> Option<u64> {
+    fs::read_dir(folder).ok().map(|entries| entries.count() as u64)
 }
 
 fn kernel_release() -> String {

@@ -63,9 +63,13 @@ impl Resolver {
     /// # Errors
     /// When no answer comes within half a minute, or it is no answer to the question.
     pub fn ask(&self, name: &str, kind: RecordType) -> Result<Reply> {
+        self.ask_within(name, kind, PATIENCE)
+    }
+
+    fn ask_within(&self, name: &str, kind: RecordType, patience: Duration) -> Result<Reply> {
         let question = Question::new(name, kind)?;
-        let (sent, received, bytes) = self.exchange(question.as_bytes(), PATIENCE)?.with_context(|| {
-            format!("asking for {kind} of {name}: no answer from {} in {} s", self.server, PATIENCE.as_secs())
+        let (sent, received, bytes) = self.exchange(question.as_bytes(), patience)?.with_context(|| {
+            format!("asking for {kind} of {name}: no answer from {} in {} s", self.server, patience.as_secs())
         })?;
         let answer = question.read(&bytes).with_context(|| format!("asking for {kind} of {name}"))?;
         Ok(Reply { answer, sent, received })
@@ -77,6 +81,14 @@ impl Resolver {
     /// As [`Resolver::ask`].
     pub fn a(&self, name: &str) -> Result<Answer> {
         Ok(self.ask(name, RecordType::A)?.answer)
+    }
+
+    /// As [`Resolver::a`], of a service that takes its time to get ready.
+    ///
+    /// # Errors
+    /// When no answer comes within `patience`.
+    pub fn a_within(&self, name: &str, patience: Duration) -> Result<Answer> {
+        Ok(self.ask_within(name, RecordType::A, patience)?.answer)
     }
 
     /// Sends any bytes; `None` when nothing comes back within `patience`.

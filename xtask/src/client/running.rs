@@ -172,11 +172,23 @@ impl RunningNode {
             let guests = status.services.iter().filter(|service| service.domid.is_some()).count() as u64;
             let domains = status.xen.domains.map(|domains| domains.saturating_sub(1));
             let settled = [domains, status.resources.vifs].iter().all(|count| *count == Some(guests));
-            if settled || Instant::now() > deadline {
+            let devices = status.resources.devices == Some(0) || guests > 0;
+            if settled && devices || Instant::now() > deadline {
                 return Ok(status);
             }
             thread::sleep(LOOK_AGAIN);
         }
+    }
+
+    /// Returns when dom0's kernel has given up the frames that the daemon sets aside at its start: Xen's free memory
+    /// says nothing before.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub fn frames_set_aside(&self) -> Result<()> {
+        self.shell("cd /sys/devices/system/xen_memory/xen_memory0")?;
+        self.shell("until [ $(cat info/current_kb) -le $(cat target_kb) ]; do usleep 9999; done")?;
+        self.shell("cd /").map(drop)
     }
 
     /// Where on this host a TCP port of the node's network can be reached. The first time, QEMU is told to

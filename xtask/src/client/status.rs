@@ -77,6 +77,7 @@ pub struct Resources {
     pub event_channels: Option<u64>,
     pub mapped_pages: Option<u64>,
     pub vifs: Option<u64>,
+    pub devices: Option<u64>,
     pub open_files: Option<u64>,
 }
 

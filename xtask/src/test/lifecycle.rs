@@ -49,6 +49,7 @@ fn cycles_leak_nothing(context: &Context) -> Result<()> {
         known.event_channels,
         known.mapped_pages,
         known.vifs,
+        known.devices,
         known.open_files,
     ];
     ensure!(counts.iter().all(Option::is_some), "/status does not count everything: {known:?}");

@@ -2,7 +2,7 @@
 //!
 //! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
 //! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
-//! have a third. Then a node for each other version of Xen does what the first did. The tests of cards start a node
+//! have a third, a Linux guest a fourth. Then a node for each other version of Xen does what the first did. The tests of cards start a node
 //! each. What a test shows is its name.
 
 mod cards;
@@ -13,6 +13,7 @@ mod footprint;
 mod host;
 mod latency;
 mod lifecycle;
+mod linux;
 mod restart;
 mod serving;
 mod tools;
@@ -105,6 +106,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             } else {
                 println!("\nno node with Xen's tools, which are those of {}, for this Xen", tools::XEN);
             }
+            linux::run(&image, &options, filter, report)?;
             if options.xen.is_none() {
                 other_versions(&image, &options, filter, report)?;
             }
@@ -165,6 +167,7 @@ fn node_tests(image: &Image, prefix: &str, filter: Option<&str>, report: &mut Re
     };
     let boots = format!("{prefix}the node boots");
     let Some(node) = report.check(&boots, || RunningNode::boot(spec)) else { return Ok(()) };
+    node.frames_set_aside()?;
     let context = Context { image: image.clone(), node, token, note: RefCell::default() };
     let before = report.failed;
     for (name, test) in tests {

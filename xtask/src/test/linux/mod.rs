@@ -1,0 +1,199 @@
+//! A Linux guest with everything that a service can have, and builds that fail: on a node of their own.
+
+mod guest;
+
+use super::{Report, log_file, matches};
+use crate::client::{Mark, NodeSpec, RunningNode, Status, token};
+use crate::debian;
+use crate::image::Image;
+use crate::initramfs::ExtraFile;
+use crate::qemu::Start;
+use anyhow::{Context as _, Result, ensure};
+use probe::dns::ResponseCode;
+use std::time::Duration;
+
+/// Longest life of the node.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Longest time in which the guest boots: most of it goes into unpacking its kernel.
+const GUEST_BOOTS: Duration = Duration::from_secs(300);
+
+/// Lines of the console shown after a failure.
+const LAST_LINES: usize = 30;
+
+/// A disk's length in bytes.
+const DISK: usize = 64 << 10;
+
+/// A test: its name, and what it does.
+type Test = (&'static str, fn(&Context) -> Result<()>);
+
+/// The tests, in order.
+const TESTS: [Test; 5] = [
+    ("Linux: Debian's kernel serves a page from its disk, and switches itself off when asked", linux_serves),
+    ("Linux: a daemon that ends lets it switch itself off", linux_ends),
+    ("a guest is ready by the value of a key", ready_by_value),
+    ("a guest that does not switch itself off when asked is destroyed", deaf_guest),
+    ("builds that fail leave nothing behind", failed_builds),
+];
+
+struct Context {
+    node: RunningNode,
+    token: String,
+}
+
+/// Runs them.
+pub fn run(
+    image: &Image,
+    options: &debian::Options,
+    filter: Option<&str>,
+    report: &mut Report,
+) -> Result<()> {
+    let tests: Vec<Test> = TESTS.into_iter().filter(|(name, _)| matches(name, filter)).collect();
+    if tests.is_empty() {
+        return Ok(());
+    }
+    let log = log_file("console-linux.log");
+    println!("\na node with a Linux guest in QEMU; console: {}", log.display());
+    let token = token()?;
+    let config = include_str!("jitsu.toml").replace("TOKEN", &token);
+    let start = Start::configured(image.clone(), config, files(options, &token)?);
+    let spec = NodeSpec { start, icount: false, log, timeout: LIMIT };
+    let Some(node) = report.check("the node with a Linux guest boots", || RunningNode::boot(spec)) else {
+        return Ok(());
+    };
+    node.frames_set_aside()?;
+    let context = Context { node, token };
+    let before = report.failed;
+    for (name, test) in tests {
+        report.check(name, || test(&context));
+    }
+    if report.failed > before {
+        println!("\nlast lines of the console:\n{}\n", context.node.last_lines(LAST_LINES));
+    }
+    Ok(())
+}
+
+/// The guest, and the disks of all services.
+fn files(options: &debian::Options, token: &str) -> Result<Vec<ExtraFile>> {
+    let guest = guest::provide(options)?;
+    let disk = |text: &str| {
+        let mut content = text.as_bytes().to_vec();
+        content.resize(DISK, 0);
+        content
+    };
+    let file = |path: &str, content| ExtraFile { path: path.into(), mode: 0o644, content };
+    Ok(vec![
+        file("/usr/lib/jitsu/kernels/debian", guest.kernel),
+        file("/usr/lib/jitsu/kernels/debian.initramfs", guest.ramdisk),
+        file("/srv/page.img", disk(&format!("This was on the disk: disk-{token}\n"))),
+        file("/srv/notes.img", disk("")),
+        file("/srv/there.img", disk("")),
+        file("/srv/gone.img", disk("")),
+    ])
+}
+
+fn linux_serves(context: &Context) -> Result<()> {
+    let (node, token) = (&context.node, &context.token);
+    let (before, mark) = (node.settled_status()?, node.mark());
+    node.resolver().a_within("linux.jitsu.test", GUEST_BOOTS)?.address()?;
+    let page = node.summon("linux")?.page;
+    ensure!(page.code == 200 && page.body.contains(&format!("disk-{token}")), "another page: {page:?}");
+
+    let status = node.status()?;
+    let console = status.service("linux")?.console.join("\n");
+    let said = [
+        "Run /init as init process".to_owned(),
+        "guest: 2 processors".to_owned(),
+        "guest: interfaces /sys/class/net/eth0 /sys/class/net/eth1 /sys/class/net/lo".to_owned(),
+        "guest: xvda is for reading".to_owned(),
+        format!("guest: found hello-{token}"),
+    ];
+    for line in said {
+        ensure!(console.contains(&line), "it did not say {line:?} but:\n{console}");
+    }
+    let ports = node.shell("ls /sys/class/net/br1/brif")?;
+    ensure!(ports.starts_with("vif") && ports.ends_with(".1"), "the ports of br1 are {ports:?}");
+    ensure!(node.shell(LOOP_DEVICES)?.lines().count() == 2, "not two disks of files");
+
+    node.await_state(mark, "linux", "shutting_down")?;
+    node.await_state(mark, "linux", "off")?;
+    ensure_said(node, mark, "its domain switched itself off service=\"linux\"")?;
+    let written = node.shell("head -c 64 /srv/notes.img | tr -d '\\000'")?;
+    ensure!(written == format!("written by {token}"), "what it wrote is {written:?}");
+    ensure_as_before(node, &before)
+}
+
+fn linux_ends(context: &Context) -> Result<()> {
+    let node = &context.node;
+    let (before, mark) = (node.settled_status()?, node.mark());
+    node.resolver().a_within("linux.jitsu.test", GUEST_BOOTS)?.address()?;
+    node.shell("kill $(pidof jitsud)")?;
+    node.await_state(mark, "linux", "off")?;
+    ensure_said(node, mark, "its domain switched itself off service=\"linux\"")?;
+    node.await_ready(mark)?;
+    let after = node.settled_status()?;
+    ensure!(before.xen == after.xen, "Xen changed from {:?} to {:?}", before.xen, after.xen);
+    ensure_no_loops(node)
+}
+
+/// Prints the file of each loop device that has one.
+const LOOP_DEVICES: &str = "cat /sys/block/loop*/loop/backing_file 2>/dev/null || true";
+
+fn ready_by_value(context: &Context) -> Result<()> {
+    let node = &context.node;
+    let page = node.summon("connected")?.page;
+    ensure!(page.body.contains(&format!("connected-{}", context.token)), "another page: {page:?}");
+    ensure_fails(node, "never", "ready within 2 s: it writes data/ready=never")
+}
+
+fn deaf_guest(context: &Context) -> Result<()> {
+    let node = &context.node;
+    let (before, mark) = (node.settled_status()?, node.mark());
+    node.summon("deaf")?;
+    node.await_state(mark, "deaf", "shutting_down")?;
+    node.await_state(mark, "deaf", "off")?;
+    ensure_said(node, mark, "its domain did not switch itself off within 2 s: it is destroyed")?;
+    ensure_as_before(node, &before)
+}
+
+fn failed_builds(context: &Context) -> Result<()> {
+    let node = &context.node;
+    let before = node.settled_status()?;
+    node.shell("mv /srv/gone.img /srv/elsewhere.img")?;
+    ensure_fails(node, "gone", "disk /srv/gone.img cannot be opened: No such file")?;
+    ensure_fails(node, "greedy", "the node has not enough memory")?;
+    ensure_fails(node, "tight", "the kernel, unpacked and with what goes with it, needs")?;
+    ensure_as_before(node, &before)?;
+    node.summon("connected").context("what can be built must not be disturbed")?;
+    Ok(())
+}
+
+/// Fails unless `service` does not get ready, for a reason that contains `reason`.
+fn ensure_fails(node: &RunningNode, service: &str, reason: &str) -> Result<()> {
+    let mark = node.mark();
+    let answer = node.resolver().a(&format!("{service}.jitsu.test"))?;
+    ensure!(answer.code == ResponseCode::ServFail, "the client of {service} is told {answer:?}");
+    node.await_state(mark, service, "failed")?;
+    let status = node.status()?;
+    let said = &status.service(service)?.reason;
+    ensure!(said.as_ref().is_some_and(|said| said.contains(reason)), "the reason of {service} is {said:?}");
+    Ok(())
+}
+
+/// Fails unless all that services take is as it was, loop devices included.
+fn ensure_as_before(node: &RunningNode, before: &Status) -> Result<()> {
+    let after = node.settled_status()?;
+    ensure!(before.xen == after.xen, "Xen changed from {:?} to {:?}", before.xen, after.xen);
+    ensure!(before.resources == after.resources, "from {:?} to {:?}", before.resources, after.resources);
+    ensure_no_loops(node)
+}
+
+fn ensure_no_loops(node: &RunningNode) -> Result<()> {
+    let loops = node.shell(LOOP_DEVICES)?;
+    ensure!(loops.is_empty(), "loop devices are left, on {loops}");
+    Ok(())
+}
+
+fn ensure_said(node: &RunningNode, mark: Mark, what: &str) -> Result<()> {
+    node.await_line(mark, what, Duration::ZERO, |line| line.contains(what)).map(drop)
+}
