@@ -25,7 +25,8 @@
 //! answered exactly once; reports about an earlier [`Incarnation`] change nothing; no more than
 //! [`MAX_WAITING`] tickets wait for one service.
 //!
-//! Not here: whether there is room for a domain, which the driver finds out, and packets as a sign of life; requests alone keep a service up.
+//! Not here: whether there is room for a domain, which the driver finds out, and packets as a sign of life; requests
+//! alone keep a service up.
 
 mod entry;
 mod moment;

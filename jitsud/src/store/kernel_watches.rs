@@ -3,15 +3,19 @@
 //! The kernel sets its watches once, when it first finds a XenStore (`drivers/xen/xenbus`); it would never
 //! learn of a new device from a store that has forgotten them. They are kept in a small file on a
 //! memory-backed file system, rewritten when they have changed. Those that are about one device are left out: they
-//! come and go with every domain, and a store that has forgotten its watches has forgotten that device, too.
+//! come and go with every domain, and a store that has forgotten its watches has forgotten that device, too. Then the
+//! kernel is told that it is gone.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use xenstore::{ConnId, WatchSpec};
+use xenstore::{Change, ConnId, WatchSpec};
 
 use super::SharedStore;
+
+/// Where Linux lists the back halves of devices.
+const DEVICES: &str = "/sys/bus/xen-backend/devices";
 
 /// The file with the kernel's watches.
 #[derive(Debug)]
@@ -36,7 +40,8 @@ impl KernelWatches {
         Ok(KernelWatches { file, saved: decode(&text), changes: 0 })
     }
 
-    /// Sets the watches again; each fires once, as a new watch does.
+    /// Sets the watches again, in a store that has forgotten them; each fires once, as a new watch does. Has the kernel
+    /// remove the devices that the store has forgotten, too.
     pub(super) fn restore(&self, store: &SharedStore, id: ConnId) {
         store.with(|store| {
             for spec in &self.saved {
@@ -45,6 +50,14 @@ impl KernelWatches {
                 }
             }
         });
+        let Ok(devices) = fs::read_dir(DEVICES) else { return };
+        for device in devices.flatten() {
+            if let Some(path) = device.file_name().to_str().and_then(back_half)
+                && let Err(error) = forget(store, path)
+            {
+                tracing::warn!(%error, "dom0's kernel keeps a device of a domain that is lost");
+            }
+        }
     }
 
     /// Writes the file, if the watches have changed since.
@@ -68,6 +81,25 @@ impl KernelWatches {
         }
         self.saved = watches;
     }
+}
+
+/// Where a device's back half is in XenStore: `vif-3-0` belongs to `backend/vif/3/0`.
+fn back_half(device: &str) -> Option<String> {
+    let mut parts = device.splitn(3, '-');
+    let (kind, domid, number) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(format!("/local/domain/0/backend/{kind}/{domid}/{number}"))
+}
+
+/// Makes a node and removes it, if it is not there: the kernel sees that it is gone.
+fn forget(store: &SharedStore, path: String) -> Result<(), xenstore::Error> {
+    let there = |path: &str| store.with(|store| store.read(path).is_some());
+    if there(&path) {
+        return Ok(());
+    }
+    let home = path.rsplit_once('/').map_or("", |(home, _)| home);
+    let gone = if there(home) { path.clone() } else { home.to_owned() };
+    store.commit(&[Change::mkdir(path)])?;
+    store.commit(&[Change::remove(gone)])
 }
 
 /// Whether a path, as the kernel names it, is that of one device's front or back half, or below it.
@@ -109,6 +141,13 @@ mod tests {
         let watches = vec![watch("backend", b"C0AABB", None), watch("/a b", b"\xff", Some(2))];
         assert_eq!(decode(&encode(&watches)), watches);
         assert_eq!(decode(b"cut off"), vec![]);
+    }
+
+    #[test]
+    fn devices_are_found_by_the_kernels_names() {
+        assert_eq!(back_half("vif-3-0").as_deref(), Some("/local/domain/0/backend/vif/3/0"));
+        assert_eq!(back_half("vbd-12-51712").as_deref(), Some("/local/domain/0/backend/vbd/12/51712"));
+        assert_eq!(back_half("vif-3"), None);
     }
 
     #[test]
