@@ -6,18 +6,24 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::io;
+use std::iter;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jitsud::clock::lookup::Question;
 use jitsud::config::{
-    Addressing, Config, Given, HEAD_BYTES, KernelHead, Kernels, MAX_CMDLINE, MAX_MEMORY_MIB, MAX_PROBLEMS,
-    MAX_SERVICES, MAX_VCPUS, Mac, Problem, TimeServer, parse,
+    Addressing, Config, DiskIdentity, Given, HEAD_BYTES, KernelHead, Kernels, MAX_CMDLINE, MAX_MEMORY_MIB,
+    MAX_PROBLEMS, MAX_SERVICES, MAX_VCPUS, Mac, Problem, Service, Stop, TimeServer, parse,
 };
 use jitsud::dns::Zone;
 use jitsud::domain::devicetree::{Guest, flattened};
+use jitsud::domain::disk::DeviceNumber;
+use jitsud::domain::layout::TREE_PAGES;
+use jitsud::domain::{Spec, Vif, nodes};
 use libfuzzer_sys::fuzz_target;
+use xen_sys::{DomId, PAGE_SHIFT};
 use xenstore::{Limits, Store};
 
 const FILE: &str = "jitsu.toml";
@@ -70,6 +76,67 @@ fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
+/// Which disk a path leads to: one for each last letter.
+fn identity(path: &Path) -> DiskIdentity {
+    (7, path.as_os_str().as_encoded_bytes().last().copied().unwrap_or_default().into())
+}
+
+/// What a guest finds, as the node makes it of the service (`jitsud/src/node/template.rs`).
+fn check_domain(config: &Config, service: &Service) {
+    let node = &config.node;
+    let gateway = node.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
+    let ip = format!("ip={}::{gateway}:{}:{}:eth0:off", service.address, node.netmask(), service.name);
+    let first = Vif { mac: service.mac.0, address: Some(service.address), bridge: node.bridge.clone() };
+    let others = service.vifs.iter().map(|vif| Vif {
+        mac: vif.mac.0,
+        address: None,
+        bridge: vif.bridge.as_ref().unwrap_or(&node.bridge).clone(),
+    });
+    let spec = Spec {
+        name: service.name.clone(),
+        uuid: [7; 16],
+        kernel: Arc::from([]),
+        ramdisk: None,
+        memory_mib: service.memory_mib,
+        vcpus: service.vcpus,
+        weight: service.weight,
+        bootargs: format!("{ip} {}", service.cmdline),
+        keys: service.keys.clone(),
+        disks: service.disks.clone(),
+        vifs: iter::once(first).chain(others).collect(),
+        record: String::new(),
+    };
+    // `COMMAND_LINE_SIZE` of ARM Linux, with a NUL.
+    assert!(spec.bootargs.len() < 1024);
+    let guest = Guest {
+        xen: "4.17",
+        memory: u64::from(spec.memory_mib) << 20,
+        vcpus: spec.vcpus,
+        bootargs: &spec.bootargs,
+        ramdisk: None,
+        clock_frequency: None,
+    };
+    let tree = flattened(&guest).expect("a device tree");
+    assert!(tree.len() as u64 <= TREE_PAGES << PAGE_SHIFT);
+
+    let domid = DomId(1);
+    let mut store = Store::new(Limits::default());
+    store.commit(&nodes::shared()).expect("good nodes");
+    let before = store.node_count();
+    let numbers = vec![DeviceNumber { major: 7, minor: 1 }; spec.disks.len()];
+    store.commit(&nodes::create(domid, &spec, &numbers)).expect("good nodes");
+    let at = |path: &str| format!("{}/{path}", nodes::home(domid));
+    for key in &spec.keys {
+        assert_eq!(store.read(&at(&key.path)), Some(key.value.as_bytes()));
+    }
+    let ready = &service.wait_for_key;
+    store.watch(&at(&ready.path)).expect("a path");
+    // The guest makes it, unless it waits for what will be in it.
+    assert!(ready.value.is_some() || store.read(&at(&ready.path)).is_none());
+    store.commit(&nodes::remove(domid, spec.uuid)).expect("good nodes");
+    assert_eq!(store.node_count(), before);
+}
+
 fn check(config: &Config) {
     let node = &config.node;
     assert!(is_label(&node.name) && is_name(&node.domain) && is_name(&node.fqdn()));
@@ -96,7 +163,6 @@ fn check(config: &Config) {
     distinct(addresses.chain(others));
     let vifs = services.iter().flat_map(|service| service.vifs.iter().map(|vif| vif.mac));
     distinct(services.iter().map(|service| service.mac).chain(vifs));
-    let mut store = Store::new(Limits::default());
     for service in services {
         assert!(is_label(&service.name) && !service.dns.is_empty());
         for name in &service.dns {
@@ -104,30 +170,31 @@ fn check(config: &Config) {
         }
         assert!(network.contains(service.address));
         assert!((1..=MAX_MEMORY_MIB).contains(&service.memory_mib));
-        assert!((1..=MAX_VCPUS).contains(&service.vcpus));
+        assert!((1..=MAX_VCPUS).contains(&service.vcpus) && service.weight >= 1);
         assert!(service.cmdline.len() <= MAX_CMDLINE && !service.cmdline.contains(char::is_control));
         let (ttl, idle) = (service.ttl.as_secs(), service.idle.as_secs());
         assert!((1..=86_400).contains(&ttl) && (ttl..=604_800).contains(&idle));
         assert!((1..=300).contains(&service.boot_timeout.as_secs()));
-        store.watch(&format!("/local/domain/1/{}", service.wait_for_key)).expect("a path");
-        let guest = Guest {
-            xen: "4.17",
-            memory: u64::from(service.memory_mib) << 20,
-            vcpus: service.vcpus,
-            bootargs: &service.cmdline,
-            ramdisk: None,
-            clock_frequency: None,
-        };
-        for key in &service.keys {
-            store.watch(&format!("/local/domain/1/{}", key.path)).expect("a path");
+        if let Stop::Shutdown { timeout } = service.stop {
+            assert!((1..=300).contains(&timeout.as_secs()));
         }
-        flattened(&guest).expect("a device tree");
+        assert!(service.disks.len() <= 16 && service.disks.iter().all(|disk| disk.path.is_absolute()));
+        distinct(service.disks.iter().map(|disk| disk.device.number()));
+        assert!(service.vifs.len() <= 7 && service.vifs.iter().all(|vif| !vif.mac.is_group()));
+        assert!(service.keys.len() <= 64);
+        check_domain(config, service);
+    }
+    // Only who reads alone may share.
+    let disks = services.iter().flat_map(|service| &service.disks);
+    for (index, disk) in disks.clone().enumerate().filter(|(_, disk)| disk.writable) {
+        let same = |(other, path): (usize, &Path)| other != index && identity(path) == identity(&disk.path);
+        assert!(!disks.clone().map(|disk| disk.path.as_path()).enumerate().any(same), "{disk:?}");
     }
     Zone::new(config).expect("a zone");
 }
 
 fuzz_target!(|input: &[u8]| {
-    let kernels = Kernels { card: None, probe: &kernel, disk: &|_| Ok((0, 0)) };
+    let kernels = Kernels { card: None, probe: &kernel, disk: &|path| Ok(identity(path)) };
     let lines = 1 + input.iter().filter(|byte| **byte == b'\n').count() as u32;
     let parsed = parse(input, Path::new(FILE), &kernels);
     assert_eq!(parsed, parse(input, Path::new(FILE), &kernels));

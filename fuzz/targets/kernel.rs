@@ -11,9 +11,12 @@ use std::time::Duration;
 use jitsud::config::{
     HEAD_BYTES, KernelHead, Kernels, Loaded, MAX_KERNELS, parse, probe_kernel, read_kernel,
 };
+use jitsud::domain::layout::{TREE_PAGES, TooLarge, place};
 use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use xen_sys::layout::GUEST_RAM0_BASE;
+use xen_sys::{PAGE_SHIFT, PAGE_SIZE};
 
 const MIB: u64 = 1 << 20;
 
@@ -36,6 +39,28 @@ fn image_size(kernel: &KernelHead) -> Option<u64> {
     (magic == 0x016f_2818 && size > 0 && size <= kernel.length).then_some(size)
 }
 
+/// Kernel, ramdisk and device tree do not lie on one another, whatever the kernel says about itself.
+fn check_places(memory: u64, kernel: &[u8], ramdisk: Option<u64>) {
+    let ramdisk = ramdisk.map(|length| (length % (2048 * MIB)) as usize);
+    let tree = TREE_PAGES << PAGE_SHIFT;
+    let loaded = 0x8000 + kernel.len() as u64;
+    match place(memory, kernel, ramdisk) {
+        Ok(place) => {
+            assert_eq!(
+                place.as_ref().map(|place| place.end - place.start),
+                ramdisk.map(|length| length as u64)
+            );
+            let place = place.map(|place| place.start - GUEST_RAM0_BASE..place.end - GUEST_RAM0_BASE);
+            assert!(loaded + tree <= memory);
+            if let Some(place) = place {
+                assert!(place.start >= loaded && place.end <= memory - tree && place.end <= 512 * MIB);
+                assert_eq!(place.start % PAGE_SIZE as u64, 0);
+            }
+        }
+        Err(TooLarge { needed }) => assert!(needed > memory.min(512 * MIB)),
+    }
+}
+
 fuzz_target!(|input: &[u8]| {
     let mut fields = Unstructured::new(input);
     let memory = fields.arbitrary::<u16>().map_or(1, |memory| u32::from(memory) % 2048 + 1);
@@ -50,6 +75,8 @@ fuzz_target!(|input: &[u8]| {
     head[..file.len().min(HEAD_BYTES)].copy_from_slice(&file[..file.len().min(HEAD_BYTES)]);
     assert_eq!(kernel, KernelHead { head, length: file.len() as u64 });
     assert_eq!(*read_kernel(&path).expect("a file"), *file);
+
+    check_places(u64::from(memory) * MIB, file, alleged);
 
     kernel.length = alleged.unwrap_or(kernel.length);
     let loaded = load(memory, &kernel);

@@ -28,6 +28,7 @@ const REQ_CONS: usize = offset_of!(Page, req_cons);
 const REQ_PROD: usize = offset_of!(Page, req_prod);
 const RSP_CONS: usize = offset_of!(Page, rsp_cons);
 const RSP_PROD: usize = offset_of!(Page, rsp_prod);
+const SERVER_FEATURES: usize = offset_of!(Page, server_features);
 const CONNECTION: usize = offset_of!(Page, connection);
 
 const GUEST: DomId = DomId(5);
@@ -117,18 +118,17 @@ fn snapshot(page: &SharedPages) -> [u8; PAGE_SIZE] {
     bytes
 }
 
-/// What the server must leave alone: all but the responses, and the indices and flags that are its own.
-fn guests_part(page: &[u8; PAGE_SIZE], reconnects: bool) -> Vec<u8> {
+/// What a daemon may write beside the responses: when it serves, when the guest wants to begin anew, and when it
+/// takes over.
+const SERVES: &[usize] = &[REQ_CONS, RSP_PROD];
+const RECONNECTS: &[usize] = &[REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD, CONNECTION];
+const TAKES_OVER: &[usize] = &[REQ_CONS, SERVER_FEATURES];
+
+/// What it must leave alone.
+fn guests_part(page: &[u8; PAGE_SIZE], own: &[usize]) -> Vec<u8> {
     let mut page = page.to_vec();
     page[RSP..RSP + XENSTORE_RING_SIZE].fill(0);
-    let words: &[usize] = if reconnects {
-        &[REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD, CONNECTION]
-    } else {
-        &[REQ_CONS, RSP_PROD]
-    };
-    for word in words {
-        page[*word..*word + 4].fill(0);
-    }
+    own.iter().for_each(|word| page[*word..*word + 4].fill(0));
     page
 }
 
@@ -176,8 +176,12 @@ fn check_page(
     reconnects: bool,
     moved: Result<bool, RingError>,
 ) {
-    assert!(guests_part(before, reconnects) == guests_part(after, reconnects));
-    let word = |at: usize| after[at..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let own = if reconnects { RECONNECTS } else { SERVES };
+    assert!(guests_part(before, own) == guests_part(after, own));
+    let word_of =
+        |page: &[u8], at: usize| page[at..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let word = |at: usize| word_of(after, at);
+    let advance = |at: usize| word(at).wrapping_sub(word_of(before, at)) as usize;
     match moved {
         Ok(_) if reconnects => {
             assert_eq!([REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD].map(word), [0; 4]);
@@ -186,8 +190,11 @@ fn check_page(
         Ok(moved) => {
             assert!(word(RSP_PROD).wrapping_sub(word(RSP_CONS)) as usize <= XENSTORE_RING_SIZE);
             assert!(moved || before == after);
+            let asked = word_of(before, REQ_PROD).wrapping_sub(word_of(before, REQ_CONS)) as usize;
+            assert!([0, asked].contains(&advance(REQ_CONS)));
         }
-        Err(_) => {}
+        // What was said before the guest was found out may have been answered.
+        Err(_) => assert!(advance(REQ_CONS) <= XENSTORE_RING_SIZE && advance(RSP_PROD) <= XENSTORE_RING_SIZE),
     }
 }
 
@@ -241,7 +248,7 @@ fuzz_target!(|input: &[u8]| {
                 let before = snapshot(page);
                 let taken_over = Daemon::start(store.clone());
                 let after = snapshot(page);
-                assert!(guests_part(&before, false) == guests_part(&after, false));
+                assert!(guests_part(&before, TAKES_OVER) == guests_part(&after, TAKES_OVER));
                 // The ring of a guest that behaves is where the daemon before left it.
                 assert!(taken_over.is_ok() || talk.is_none());
                 daemon = taken_over.ok();

@@ -64,6 +64,10 @@ pub fn wait_for_key(reader: &mut Reader<'_, '_>) -> ReadyKey {
         );
         return ReadyKey::default();
     }
+    if value.is_none() && is_taken(path) {
+        const FIX: &str = "write the value that it is to have, as in \"device/vif/0/state=4\"";
+        reader.problem(line, format!("wait_for_key {text:?} is one that every domain has"), FIX);
+    }
     ReadyKey { path: path.to_owned(), value: value.map(str::to_owned) }
 }
 
@@ -78,13 +82,16 @@ pub fn keys(reader: &mut Reader<'_, '_>, ready: &ReadyKey) -> Vec<Key> {
     let mut keys = Vec::new();
     for (path, Field { value, line }) in pairs {
         const FIX: &str = "write for example \"data/greeting\"";
-        let first = path.split('/').next().unwrap_or_default();
         if let Some(fault) = path_fault(path) {
             reader.problem(line, format!("key {path:?} {fault}"), FIX);
-        } else if TAKEN.contains(&first) || path == "data" {
+        } else if is_taken(path) {
             reader.problem(line, format!("key {path:?} is one that every domain has"), FIX);
         } else if path == ready.path {
             let what = format!("key {path:?} is the one that the guest is to write when it is ready");
+            reader.problem(line, what, "take another one, or another wait_for_key");
+        } else if path.strip_prefix(&ready.path).is_some_and(|below| below.starts_with('/')) {
+            // What is above a key comes into being with it.
+            let what = format!("key {path:?} lies below the one that the guest is to write when it is ready");
             reader.problem(line, what, "take another one, or another wait_for_key");
         } else if value.len() > MAX_VALUE {
             let what = format!("the value of key {path:?} has {} bytes, more than {MAX_VALUE}", value.len());
@@ -94,6 +101,11 @@ pub fn keys(reader: &mut Reader<'_, '_>, ready: &ReadyKey) -> Vec<Key> {
         }
     }
     keys
+}
+
+/// Whether every domain has it, or a directory that it lies in and that is not for others.
+fn is_taken(path: &str) -> bool {
+    path == "data" || TAKEN.contains(&path.split('/').next().unwrap_or_default())
 }
 
 /// Why this is no path in a domain's directory; `None` when it is one.

@@ -49,9 +49,12 @@ pub fn is_within(name: &str, zone: &str) -> bool {
 /// The candidate that the word is most likely a misspelling of.
 pub fn suggest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     // A third of the word may be wrong: "adress" and "memroy" are recognised, "foo" is not "ttl".
-    let tolerated = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let tolerated = (length / 3).max(1);
     candidates
         .iter()
+        // At least that many edits are needed; to count them all in a word of any length takes long.
+        .filter(|candidate| candidate.len().abs_diff(length) <= tolerated)
         .map(|candidate| (edits(word, candidate), *candidate))
         .filter(|(distance, _)| *distance <= tolerated)
         .min()

@@ -150,6 +150,11 @@ impl<'p, 'a> Reader<'p, 'a> {
             if known.contains(&word) {
                 continue;
             }
+            // Nothing would be told of it; a fix takes long to find, and there may be as many as fit into a file.
+            if self.problems.len() > MAX_PROBLEMS {
+                self.found += 1;
+                return;
+            }
             let fix = match names::suggest(word, known) {
                 Some(similar) => format!("did you mean {similar}?"),
                 None => format!("remove it; {place} knows {}", known.join(", ")),

@@ -281,6 +281,21 @@ fn a_bad_service_is_left_out_and_explained() {
             "12: service www: wait_for_key \"\" is not a XenStore path; write for example \"data/ready\"",
         ),
         (
+            "wait_for_key = \"data\"",
+            "12: service www: wait_for_key \"data\" is one that every domain has; \
+             write the value that it is to have, as in \"device/vif/0/state=4\"",
+        ),
+        (
+            "wait_for_key = \"memory/target\"",
+            "12: service www: wait_for_key \"memory/target\" is one that every domain has; \
+             write the value that it is to have, as in \"device/vif/0/state=4\"",
+        ),
+        (
+            "keys = { \"data/ready/x\" = \"\" }",
+            "12: service www: key \"data/ready/x\" lies below the one that the guest is to write when it is ready; \
+             take another one, or another wait_for_key",
+        ),
+        (
             "wait_for_key = \"=4\"",
             "12: service www: wait_for_key \"=4\" is not a XenStore path; write for example \"data/ready\"",
         ),
