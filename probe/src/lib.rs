@@ -5,9 +5,12 @@
 //! The second exists for measuring: on one kernel, client and `jitsud` read the same clock, and in
 //! instruction time nothing outside the emulated machine can be timed at all.
 //!
+//! [`starts`] is for measuring XenStore: what many starts of domains at once ask of it.
+//!
 //! Not here: which services there are, and what their pages should say.
 
 pub mod dns;
 pub mod measurement;
+pub mod starts;
 
 pub use measurement::{Crowd, MARK, Measurement, Outcome};

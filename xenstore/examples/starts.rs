@@ -1,14 +1,10 @@
 //! Starts of N domains, interleaved request by request, for counting what one costs:
 //! `valgrind --tool=callgrind --toggle-collect='*start_all*' target/release/examples/starts 200`.
 
+use probe::starts::{self, Step};
 use xen_sys::DomId;
 use xen_sys::io::xs_wire::{XsdSockmsg, XsdSockmsgType as Type};
 use xenstore::{Change, ConnId, DriverRequest, Limits, Store};
-
-#[path = "../tests/starts/sequence.rs"]
-mod sequence;
-
-use sequence::Step;
 
 /// What a client sends, ready made, so that only the server's work is counted.
 struct Client {
@@ -19,7 +15,7 @@ struct Client {
 fn client(store: &mut Store, domid: u16) -> Client {
     let mut inside = false;
     let mut messages = Vec::new();
-    for step in sequence::start(domid) {
+    for step in starts::start(domid) {
         let (kind, payload, tx_id) = match step {
             Step::Begin => (Type::TransactionStart, b"\0".to_vec(), 0),
             Step::Ask(kind, payload) => (kind, payload, u32::from(inside)),
@@ -61,7 +57,7 @@ fn start_all(store: &mut Store, clients: &mut [Client]) {
 fn main() {
     let count = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(200);
     let mut store = Store::new(Limits::default());
-    store.commit(&["/local/domain/0/backend", "/vm", "/libxl"].map(Change::mkdir)).expect("good paths");
+    store.commit(&starts::shared("").map(Change::mkdir)).expect("good paths");
     let mut clients: Vec<Client> = (1..=count).map(|domid| client(&mut store, domid)).collect();
     start_all(&mut store, &mut clients);
     let requests = clients[0].messages.len();

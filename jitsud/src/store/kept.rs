@@ -32,7 +32,8 @@ const TAKEOVERS: usize = 20;
 const STALE: usize = 24;
 const HEADER: usize = 64;
 
-/// Room for the journal, bytes: that of about a hundred starts of a service.
+/// Room for the journal, bytes: that of about a hundred starts of a service. If the export is longer, the journal
+/// may become as long: so a call's share in the exports is the same however much there is.
 const JOURNAL: usize = 512 << 10;
 
 /// After so many daemons in a row that have ended soon after taking a state over, it is taken for the cause.
@@ -69,6 +70,8 @@ pub struct Kept {
     journal: usize,
     /// Bytes in the journal.
     length: usize,
+    /// Bytes that it has room for.
+    room: usize,
     takeovers: u32,
 }
 
@@ -121,9 +124,9 @@ impl Kept {
     /// # Errors
     /// Names the file.
     pub fn begin(path: &Path, store: &mut Store, takeovers: u32) -> io::Result<Self> {
-        let (pages, journal) = write(path, store, takeovers)
+        let (pages, journal, room) = write(path, store, takeovers)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        Ok(Kept { path: path.to_owned(), pages, journal, length: 0, takeovers })
+        Ok(Kept { path: path.to_owned(), pages, journal, length: 0, room, takeovers })
     }
 
     /// Puts away what the store has been told since the last call. To be called before anything of what that has
@@ -134,7 +137,7 @@ impl Kept {
     pub fn keep_up(&mut self, store: &mut Store) -> io::Result<()> {
         let mut full = false;
         store.pass_journal(|calls| {
-            full = self.length + calls.len() > JOURNAL;
+            full = self.length + calls.len() > self.room;
             if !full {
                 self.pages.write(self.journal + self.length, calls);
                 self.length += calls.len();
@@ -166,13 +169,14 @@ impl Kept {
     }
 }
 
-/// Writes a whole new file under another name, and renames it into place. Returns its pages, and where its journal
-/// begins.
-fn write(path: &Path, store: &mut Store, takeovers: u32) -> io::Result<(SharedPages, usize)> {
+/// Writes a whole new file under another name, and renames it into place. Returns its pages, where its journal
+/// begins, and how long it may become.
+fn write(path: &Path, store: &mut Store, takeovers: u32) -> io::Result<(SharedPages, usize, usize)> {
     store.start_journal();
     let export = store.export();
     let journal = HEADER + export.len();
-    let pages = (journal + JOURNAL).div_ceil(PAGE_SIZE);
+    let room = export.len().max(JOURNAL);
+    let pages = (journal + room).div_ceil(PAGE_SIZE);
     let new = path.with_extension("new");
     let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&new)?;
     // All of it is written now, zeros too: a page that the file system has no room for would be a signal later.
@@ -185,7 +189,7 @@ fn write(path: &Path, store: &mut Store, takeovers: u32) -> io::Result<(SharedPa
     file.write_all(&contents)?;
     let pages = SharedPages::file(&file, pages)?;
     fs::rename(&new, path)?;
-    Ok((pages, journal))
+    Ok((pages, journal, room))
 }
 
 /// Gives a state that cannot be used another name, for whoever wants to look at it. Returns the name.

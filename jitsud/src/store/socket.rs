@@ -16,11 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::unix::WriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use xenstore::ConnId;
 
-use super::SharedStore;
+use super::{SharedStore, State};
 
 /// Where tools look: `XEN_RUN_STORED` of Xen's configure, below `/run`, which `/var/run` points to.
 pub const SOCKET: &str = "/run/xenstored/socket";
@@ -98,20 +100,19 @@ async fn converse(store: &SharedStore, mut stream: UnixStream) -> Ended {
     let connection = store.connect_socket();
     let id = connection.id;
     let mut chunk = [0; CHUNK];
+    let mut received = 0;
     let (mut reader, writer) = stream.split();
     loop {
-        if let Err(error) = send(store, &connection, &writer) {
-            return error.into();
-        }
-        let (waiting, listening) = store.with(|store| (!store.output(id).is_empty(), store.wants_input(id)));
+        let exchanged = store.with_state(|state| state.exchange(id, &chunk[..received], &writer));
+        let (waiting, listening) = match exchanged {
+            Ok(next) => next,
+            Err(ended) => return ended,
+        };
+        received = 0;
         tokio::select! {
             read = reader.read(&mut chunk), if listening => match read {
                 Ok(0) => return Ended::HungUp,
-                Ok(length) => {
-                    if let Err(error) = store.with(|store| store.receive(id, &chunk[..length])) {
-                        return error.into();
-                    }
-                }
+                Ok(length) => received = length,
                 Err(error) => return error.into(),
             },
             ready = writer.ready(Interest::WRITABLE), if waiting => {
@@ -124,25 +125,35 @@ async fn converse(store: &SharedStore, mut stream: UnixStream) -> Ended {
     }
 }
 
-/// Sends as much as the peer has room for.
-fn send(
-    store: &SharedStore,
-    connection: &super::Connection,
-    writer: &tokio::net::unix::WriteHalf<'_>,
-) -> io::Result<()> {
-    store.with(|store| {
+impl State {
+    /// Hands what the peer has sent to the store, and sends as much as the peer has room for. In one go: what is
+    /// answered at once wakes nobody. Returns whether something waits to be sent, and whether the peer may send
+    /// more.
+    fn exchange(
+        &mut self,
+        id: ConnId,
+        received: &[u8],
+        writer: &WriteHalf<'_>,
+    ) -> Result<(bool, bool), Ended> {
+        if !received.is_empty() {
+            self.store.receive(id, received)?;
+        }
         loop {
-            let output = store.output(connection.id);
+            // What a reply promises is kept before it is let out.
+            self.put_away();
+            let output = self.store.output(id);
             if output.is_empty() {
-                return Ok(());
+                return Ok((false, self.store.wants_input(id)));
             }
             match writer.try_write(output) {
-                Ok(sent) => store.consume_output(connection.id, sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+                Ok(sent) => self.store.consume_output(id, sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok((true, self.store.wants_input(id)));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-    })
+    }
 }
 
 #[cfg(test)]

@@ -114,9 +114,9 @@ impl Writer {
 
     /// Appends a record.
     pub fn record(&mut self, kind: Kind, body: impl FnOnce(&mut Body<'_>)) {
-        self.0.extend((kind as u32).to_le_bytes());
+        self.0.extend_from_slice(&(kind as u32).to_le_bytes());
         let length_at = self.0.len();
-        self.0.extend([0; 4]);
+        self.0.extend_from_slice(&[0; 4]);
         body(&mut Body(&mut self.0));
         let length = (self.0.len() - length_at - 4) as u32;
         self.0[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
@@ -148,15 +148,15 @@ impl Body<'_> {
     }
 
     pub fn u16(&mut self, value: u16) {
-        self.0.extend(value.to_le_bytes());
+        self.0.extend_from_slice(&value.to_le_bytes());
     }
 
     pub fn u32(&mut self, value: u32) {
-        self.0.extend(value.to_le_bytes());
+        self.0.extend_from_slice(&value.to_le_bytes());
     }
 
     pub fn u64(&mut self, value: u64) {
-        self.0.extend(value.to_le_bytes());
+        self.0.extend_from_slice(&value.to_le_bytes());
     }
 
     /// A length or a limit; the greatest of this machine stands for any other's.

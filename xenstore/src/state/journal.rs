@@ -96,7 +96,7 @@ impl Store {
     pub(crate) fn note(&mut self, call: &Call<'_>) {
         if let Some(journal) = &mut self.journal {
             let start = journal.len();
-            journal.extend([0; HEADER]);
+            journal.extend_from_slice(&[0; HEADER]);
             write_call(&mut Body(journal), call);
             let entry = start + HEADER;
             let length = (journal.len() - entry) as u32;

@@ -1,6 +1,7 @@
 //! A store's state, written.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::format::{Body, Kind, Writer};
@@ -30,7 +31,7 @@ impl Store {
             });
         }
         out.record(Kind::Pace, |body| self.write_paces(body));
-        let mut pool = Pool { out: &mut out, numbers: HashMap::new() };
+        let mut pool = Pool { out: &mut out, numbers: HashMap::default() };
         let root = pool.tree(&self.tree);
         let mut roots = Vec::new();
         for transaction in self.connections.by_id.values().flat_map(|c| c.transactions.values()).flatten() {
@@ -113,7 +114,26 @@ impl<T, I: Iterator<Item = T>> NextIfSome<T> for I {
 /// The nodes of all trees, each written once, children first.
 struct Pool<'w> {
     out: &'w mut Writer,
-    numbers: HashMap<*const Node, u32>,
+    numbers: HashMap<*const Node, u32, BuildHasherDefault<AddressHasher>>,
+}
+
+/// Hashes an address, which nobody outside chooses: a multiplication will do (Fibonacci hashing).
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn write_usize(&mut self, address: usize) {
+        let product = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = product ^ (product >> 32);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_usize(self.0 as usize ^ usize::from(*byte)));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Pool<'_> {

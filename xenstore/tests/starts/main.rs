@@ -1,12 +1,9 @@
 //! Starts of unrelated domains side by side never get in each other's way.
 
+use probe::starts::{self, Step};
 use xen_sys::DomId;
 use xen_sys::io::xs_wire::{XsdSockmsg, XsdSockmsgType as Type};
 use xenstore::{Change, ConnId, DriverRequest, Limits, Store};
-
-use sequence::Step;
-
-mod sequence;
 
 /// Knuth's MMIX generator; a seed tells all.
 struct Random(u64);
@@ -27,7 +24,7 @@ struct Xl {
 
 impl Xl {
     fn new(store: &mut Store, domid: u16) -> Xl {
-        Xl { conn: store.connect_socket(), steps: sequence::start(domid).into_iter(), tx_id: 0 }
+        Xl { conn: store.connect_socket(), steps: starts::start(domid).into_iter(), tx_id: 0 }
     }
 
     /// Makes one request; `None` when there are no more, or whether it was refused.
@@ -66,9 +63,7 @@ impl Xl {
 
 fn store() -> Store {
     let mut store = Store::new(Limits::default());
-    // What is there before the first start; else all first starts would find it missing.
-    let tops = ["/local/domain/0/backend", "/vm", "/libxl", "/tool"];
-    store.commit(&tops.map(Change::mkdir)).unwrap();
+    store.commit(&starts::shared("").map(Change::mkdir)).unwrap();
     // dom0's kernel hears of every backend.
     let kernel = store.connect(DomId::DOM0);
     store.introduce(DomId::DOM0);

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: the tests of the host, then the node in QEMU.
 //!
-//! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so
-//! that a filter can pick any of them. The latency tests have a second node, in instruction time; Xen's own tools
-//! have a third, a Linux guest a fourth. Then a node for each other version of Xen does what the first did. The tests of cards start a node
-//! each. What a test shows is its name.
+//! Node tests share one node, in the order of their tables; each states what it needs of the node itself, so that a
+//! filter can pick any of them. What is measured in instruction time, what needs Xen's own tools, and a Linux guest have
+//! nodes of their own. Then a node for each other version of Xen does what the first did. The tests of cards start a
+//! node each. What a test shows is its name.
 
 mod cards;
 mod config;
@@ -16,6 +16,7 @@ mod lifecycle;
 mod linux;
 mod restart;
 mod serving;
+mod starts;
 mod tools;
 
 use crate::board::{self, Board};
@@ -102,6 +103,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             latency::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
             if image.board.xen.version == tools::XEN {
+                starts::run(&image, &options, filter, report)?;
                 tools::run(&image, &options, filter, report)?;
             } else {
                 println!("\nno node with Xen's tools, which are those of {}, for this Xen", tools::XEN);

@@ -6,6 +6,8 @@ mod created;
 mod guest;
 mod programs;
 
+pub use programs::xenstored;
+
 use super::{Report, log_file, matches};
 use crate::client::{NodeSpec, RunningNode, token};
 use crate::debian;

@@ -57,18 +57,27 @@ const SCRIPTS: &str = "etc/xen/scripts/";
 const XENSTORE: &str = "usr/bin/xenstore";
 const XENSTORE_NAMES: [&str; 8] = ["chmod", "exists", "list", "ls", "read", "rm", "watch", "write"];
 
-/// All files.
+/// The XenStore server written in C.
+const XENSTORED: &str = "usr/lib/xen-4.17/bin/xenstored";
+
+/// That server alone.
+///
+/// # Errors
+/// When a package cannot be had, or lacks something.
+pub fn xenstored(options: &debian::Options) -> Result<Vec<ExtraFile>> {
+    let wanted = |path: &str| path == XENSTORED || libraries::is_library(path);
+    let all = parts::files_of(&PACKAGES, "xenstored", wanted, options)?;
+    let needed = libraries::with_needed(&[XENSTORED], &all).context("xenstored")?;
+    Ok(needed.iter().map(|(path, content)| executable(path, content)).collect())
+}
+
+/// All files of Xen's tools.
 ///
 /// # Errors
 /// When a package cannot be had, or lacks something.
 pub fn files(options: &debian::Options) -> Result<Vec<ExtraFile>> {
     let all = parts::files_of(&PACKAGES, "tools", is_candidate, options)?;
     let needed = libraries::with_needed(&PROGRAMS, &all).context("Xen's tools")?;
-    let executable = |path: &str, content: &[u8]| ExtraFile {
-        path: format!("/{path}"),
-        mode: 0o755,
-        content: content.to_vec(),
-    };
     let mut files: Vec<ExtraFile> = needed.iter().map(|(path, content)| executable(path, content)).collect();
     let xenstore = needed.get(XENSTORE).context("the program was chosen")?;
     files.extend(XENSTORE_NAMES.iter().map(|name| executable(&format!("{XENSTORE}-{name}"), xenstore)));
@@ -81,6 +90,10 @@ pub fn files(options: &debian::Options) -> Result<Vec<ExtraFile>> {
         ["/etc/xen/xl.conf", "/var/lock/.keep", "/var/lib/xen/.keep", "/var/log/xen/.keep"].map(file),
     );
     Ok(files)
+}
+
+fn executable(path: &str, content: &[u8]) -> ExtraFile {
+    ExtraFile { path: format!("/{path}"), mode: 0o755, content: content.to_vec() }
 }
 
 fn is_candidate(path: &str) -> bool {
