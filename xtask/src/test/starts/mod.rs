@@ -33,7 +33,7 @@ const FASTER: u64 = 3;
 /// And so many times as long as starts that need no socket.
 const FASTER_IN_PROCESS: u64 = 20;
 /// The dearest start, of however many at once, costs at most so many hundredths of the cheapest.
-const FLAT: u64 = 125;
+const FLAT: u64 = 120;
 
 /// Longest run of the client, wall time.
 const LIMIT: Duration = Duration::from_secs(300);
