@@ -137,7 +137,7 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     let mut core = Core::start(toolstack.clone(), estate, loaded, boot, card.clone(), clock.clone());
     let config = core.loaded().config.clone();
     let problems = core.loaded().problems.clone();
-    tokio::spawn(network.run(core.owns(), core.bridges(), core.vif_reports()));
+    tokio::spawn(network.run(core.bridges(), core.vif_reports()));
 
     let address = config.node.address;
     let udp = UdpSocket::bind((address, 53)).await?;

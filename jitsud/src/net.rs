@@ -229,18 +229,10 @@ impl Network {
     }
 
     /// Makes guests' interfaces ports of bridges as the kernel announces them, and calls `forwards` when one
-    /// forwards: from then on no packet to it is lost. `bridge_of` names an interface's bridge, if it is not the
-    /// node's own. The interfaces of domains that are not `owned` are left to whoever has made those.
-    pub async fn run(
-        mut self,
-        owned: impl Fn(DomId) -> bool,
-        bridge_of: impl Fn(Vif) -> Option<String>,
-        forwards: impl Fn(Vif),
-    ) {
-        let bridge = |vif: Vif| {
-            let named = || bridge_of(vif).and_then(|name| self.bridges.get(&name).copied());
-            owned(vif.domid).then(|| named().unwrap_or(self.bridge))
-        };
+    /// forwards: from then on no packet to it is lost. `bridge_of` names an interface's bridge; without a name, the
+    /// interface is left to whoever has made its domain.
+    pub async fn run(mut self, bridge_of: impl Fn(Vif) -> Option<String>, forwards: impl Fn(Vif)) {
+        let bridge = |vif| Some(self.bridges.get(&bridge_of(vif)?).copied().unwrap_or(self.bridge));
         // Those that came while there was no daemon. Messages about changes have been coming in since before this.
         match links(&self.handle).await {
             Ok(there) => {
@@ -258,8 +250,8 @@ impl Network {
     }
 }
 
-/// Makes an interface a port of its bridge if it has one, as those of our guests have, and is none yet. Returns it once the bridge forwards to
-/// it.
+/// Makes an interface a port of its bridge if it is that of a guest of ours and not one yet. Returns it once the
+/// bridge forwards to it.
 async fn attend(handle: &Handle, bridge: &impl Fn(Vif) -> Option<u32>, link: &LinkMessage) -> Option<Vif> {
     let vif = name(link).and_then(Vif::parse)?;
     if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {

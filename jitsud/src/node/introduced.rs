@@ -73,6 +73,7 @@ impl Introduced {
             };
             if let Err(why) = done {
                 tracing::warn!(%domid, why, "a domain that a tool had introduced is not served any more");
+                self.toolstack.store.end_rings(|other| other != domid);
                 self.forget(domid);
             }
         }

@@ -182,12 +182,6 @@ impl Core {
         &self.loaded
     }
 
-    /// Whether a domain is one of this node's services, for the network to connect it.
-    pub fn owns(&self) -> impl Fn(DomId) -> bool + Send + Sync + use<> {
-        let toolstack = self.toolstack.clone();
-        move |domid| toolstack.owns(domid)
-    }
-
     /// Where the network says that a bridge forwards to a guest's interface. Its first one counts: clients come to
     /// the address that is for it.
     pub fn vif_reports(&self) -> impl Fn(Vif) + Send + use<> {
@@ -199,12 +193,13 @@ impl Core {
         }
     }
 
-    /// Tells the network which bridge a guest's interface is to be a port of, where it was made here.
+    /// Tells the network which bridge a guest's interface is to be a port of, if the guest was made here.
     pub fn bridges(&self) -> impl Fn(Vif) -> Option<String> + Send + use<> {
-        let store = self.toolstack.store.clone();
+        let toolstack = self.toolstack.clone();
         move |vif| {
             let path = nodes::bridge_of(vif.domid, vif.handle);
-            store.with(|store| Some(String::from_utf8_lossy(store.read(&path)?).into_owned()))
+            let name = toolstack.store.with(|store| store.read(&path).map(<[u8]>::to_vec))?;
+            toolstack.owns(vif.domid).then(|| String::from_utf8_lossy(&name).into_owned())
         }
     }
 
