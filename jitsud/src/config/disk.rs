@@ -10,7 +10,7 @@ use super::kernel::Kernels;
 use super::reader::{Field, Line, Reader};
 use crate::text::chain;
 
-const KEYS: [&str; 3] = ["path", "device", "access"];
+pub(super) const KEYS: [&str; 3] = ["path", "device", "access"];
 
 const EXAMPLE: &str = "[[service.disk]] with path = \"/data/disk.img\"";
 

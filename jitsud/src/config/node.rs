@@ -7,7 +7,8 @@ use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
 use super::{NodeDraft, TimeServer, address, names};
 
-const KEYS: [&str; 8] = ["name", "domain", "uplink", "address", "gateway", "bridge", "kernels", "ntp"];
+pub(super) const KEYS: [&str; 8] =
+    ["name", "domain", "uplink", "address", "gateway", "bridge", "kernels", "ntp"];
 
 /// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
 pub const DEFAULT_DOMAIN: &str = "jitsu.test";

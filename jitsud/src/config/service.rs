@@ -10,7 +10,7 @@ use super::reader::{Field, Line, Reader};
 use super::{NodeDraft, Stop, address, disk, keys, names, vif};
 use crate::domain::DEFAULT_WEIGHT;
 
-const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 18] = [
     "name",
     "dns",
     "address",

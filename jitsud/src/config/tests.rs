@@ -102,6 +102,26 @@ fn with(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn the_documentation_has_all_keys_and_no_others() {
+    let text = include_str!("../../../docs/configuration.md");
+    let sections: HashMap<_, _> = text.split("\n#").filter_map(|section| section.split_once('\n')).collect();
+    let tables: [(&str, &[&str]); 4] = [
+        ("# `[node]`", &node::KEYS),
+        ("# `[[service]]`", &service::KEYS),
+        ("## `[[service.vif]]`", &vif::KEYS),
+        ("## `[[service.disk]]`", &disk::KEYS),
+    ];
+    for (title, keys) in tables {
+        let rows = sections[title].lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let mut documented: Vec<&str> = rows.map(|(key, _)| key).collect();
+        let mut known = keys.to_vec();
+        documented.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(documented, known, "{title}");
+    }
+}
+
+#[test]
 fn defaults_are_as_documented() {
     let loaded = resolved(GOOD);
     assert_eq!(lines(&loaded.problems), [""; 0]);

@@ -5,7 +5,7 @@ use super::node;
 use super::reader::{Field, Line, Reader};
 use super::{Draft, Problem, Service};
 
-const KEYS: [&str; 2] = ["bridge", "mac"];
+pub(super) const KEYS: [&str; 2] = ["bridge", "mac"];
 
 const EXAMPLE: &str = "[[service.vif]]";
 
