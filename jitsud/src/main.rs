@@ -30,7 +30,7 @@ Usage: jitsud [--config FILE]
   --config FILE  the node and its services (default: jitsu.toml of the card, else /etc/jitsu.toml)
   --help         this text
 
-Runs in dom0 of Xen 4.17 to 4.21 on ARM and logs to standard error. SIGTERM ends all services. SIGHUP ends the daemon
+Runs in dom0 of Xen 4.17 to 4.22 on ARM and logs to standard error. SIGTERM ends all services. SIGHUP ends the daemon
 alone: services run on, and the next daemon takes them over.
 Example: jitsud --config /boot/jitsu.toml";
 

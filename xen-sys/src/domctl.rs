@@ -17,11 +17,13 @@ pub enum Interface {
     V16,
     /// Xen 4.19 to 4.21: `altp2m_opts` came before `vmtrace_size`.
     V17,
+    /// Xen 4.22: the architecture's part gained two bytes at its end.
+    V18,
 }
 
 impl Interface {
     /// Every known version, the ones that distributions ship first.
-    pub const ALL: [Interface; 3] = [Interface::V15, Interface::V17, Interface::V16];
+    pub const ALL: [Interface; 4] = [Interface::V15, Interface::V17, Interface::V18, Interface::V16];
 
     /// The number on the wire, `XEN_DOMCTL_INTERFACE_VERSION`.
     pub const fn number(self) -> u32 {
@@ -29,11 +31,12 @@ impl Interface {
             Interface::V15 => 0x15,
             Interface::V16 => 0x16,
             Interface::V17 => 0x17,
+            Interface::V18 => 0x18,
         }
     }
 }
 
-/// Makes a domain; argument [`CreateDomainV15`] or [`CreateDomainV17`]. The number chosen comes back
+/// Makes a domain; argument [`CreateDomainV15`], [`CreateDomainV17`] or [`CreateDomainV18`]. The number chosen comes back
 /// in [`Domctl::domain`].
 pub const XEN_DOMCTL_CREATEDOMAIN: u32 = 1;
 /// Ends a domain and takes its memory back.
@@ -65,7 +68,7 @@ pub struct Domctl {
     pub cmd: u32,
     /// [`Interface::number`].
     pub interface_version: u32,
-    /// The domain meant; in a new domain's case, 0 to have a number chosen.
+    /// The domain meant; in a new domain's case, [`DomId::ANY`] to have a number chosen.
     pub domain: DomId,
     /// Must be 0.
     pub pad: [u16; 3],
@@ -81,6 +84,10 @@ const _: () = {
 pub const XEN_DOMCTL_CDF_HVM: u32 = 1 << 0;
 /// Flag in [`CreateDomainHead::flags`]: two-stage translation; on ARM every domain has it.
 pub const XEN_DOMCTL_CDF_HAP: u32 = 1 << 1;
+/// Flag in [`CreateDomainHead::flags`], needed from Xen 4.21 on and unknown before: an access to what is not mapped
+/// is a data abort, as it always was. Otherwise it reads all ones; and Xen maps a domain's RAM only when it is first
+/// accessed, but looks for that after it has answered so (`do_trap_stage2_abort_guest` of `xen/arch/arm/traps.c`).
+pub const XEN_DOMCTL_CDF_TRAP_UNMAPPED_ACCESSES: u32 = 1 << 8;
 /// [`CreateDomainTail::gic_version`]: a virtual GICv2.
 pub const XEN_DOMCTL_CONFIG_GIC_V2: u8 = 1;
 
@@ -169,6 +176,28 @@ const _: () = {
     assert!(offset_of!(CreateDomainV17, tail) == 52);
 };
 
+/// `struct xen_domctl_createdomain` of version 0x18.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct CreateDomainV18 {
+    /// Up to `grant_opts`.
+    pub head: CreateDomainHead,
+    /// x86 only; 0.
+    pub altp2m: u32,
+    /// From `vmtrace_size` on.
+    pub tail: CreateDomainTail,
+    /// System control interface; 0 for none.
+    pub arm_sci_type: u8,
+    /// ARMv8-R only; 0.
+    pub v8r_el1_msa: u8,
+    /// Must be 0.
+    pub pad: u16,
+}
+const _: () = {
+    assert!(size_of::<CreateDomainV18>() == 76);
+    assert!(offset_of!(CreateDomainV18, arm_sci_type) == 72);
+};
+
 /// `struct xen_domctl_getdomaininfo`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(8))]
@@ -207,8 +236,8 @@ pub struct DomainInfo {
     pub gpaddr_bits: u8,
     /// Not used.
     pub pad2: [u8; 7],
-    /// As it was created.
-    arch: [u32; 3],
+    /// As it was created; the last word since version 0x18.
+    arch: [u32; 4],
 }
 const _: () = {
     assert!(size_of::<DomainInfo>() == 112 + 8);

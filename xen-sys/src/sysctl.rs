@@ -1,6 +1,6 @@
 //! `__HYPERVISOR_sysctl`: facts about the whole machine (`xen/include/public/sysctl.h`).
 //!
-//! What is used here has the same layout in interface versions 0x15 (Xen 4.17 to 4.20) and 0x16 (4.21).
+//! What is used here has the same layout in interface versions 0x15 (Xen 4.17 to 4.20) and 0x16 (4.21 and 4.22).
 
 use crate::DomId;
 use core::mem::{offset_of, size_of};

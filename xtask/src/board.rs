@@ -179,7 +179,7 @@ impl Board {
         })
     }
 
-    /// Xen 4.17 to 4.21 allocate dom0's first bank as one block of a power of two that is at least as large
+    /// Xen 4.17 to 4.22 allocate dom0's first bank as one block of a power of two that is at least as large
     /// as dom0 or 128 MiB, and further ones as blocks of 128 MiB at least where they are not above it
     /// (xen/arch/arm/domain_build.c, `allocate_memory_11`), and panic where there is none.
     fn check(&self) -> Result<()> {

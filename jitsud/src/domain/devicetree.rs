@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use vm_fdt::{Error, FdtWriter};
 use xen_sys::layout::*;
+use xen_sys::version::Release;
 
 /// What differs between guests.
 #[derive(Clone, Debug)]
 pub struct Guest<'a> {
-    /// Xen's release, such as `4.17`.
-    pub xen: &'a str,
+    /// Xen's release.
+    pub xen: Release,
     /// Bytes of RAM from [`GUEST_RAM0_BASE`].
     pub memory: u64,
     /// vCPUs.
@@ -118,8 +119,14 @@ fn ppi(intid: u32) -> [u32; 3] {
 mod tests {
     use super::*;
 
-    const GUEST: Guest<'_> =
-        Guest { xen: "4.20", memory: 4 << 20, vcpus: 1, bootargs: "", ramdisk: None, clock_frequency: None };
+    const GUEST: Guest<'_> = Guest {
+        xen: Release { major: 4, minor: 20 },
+        memory: 4 << 20,
+        vcpus: 1,
+        bootargs: "",
+        ramdisk: None,
+        clock_frequency: None,
+    };
 
     #[test]
     fn a_guest_finds_its_command_line_and_memory() {

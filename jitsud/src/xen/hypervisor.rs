@@ -13,7 +13,7 @@ use xen_sys::sysctl::{
     self, DomainInfoList, PhysInfo, Sysctl, XEN_SYSCTL_GETDOMAININFOLIST, XEN_SYSCTL_PHYSINFO,
     XEN_SYSCTL_SCHED_ID,
 };
-use xen_sys::version::{ExtraVersion, XENVER_EXTRAVERSION, XENVER_VERSION};
+use xen_sys::version::{ExtraVersion, Release, XENVER_EXTRAVERSION, XENVER_VERSION};
 use xen_sys::{DomId, EvtchnPort, Gfn};
 
 use super::hypercall::{Hypercalls, INDIRECT, MAX_WORDS};
@@ -56,7 +56,7 @@ pub enum Error {
     /// The hypervisor is of a version whose layouts are not known.
     #[error(
         "Xen {xen} speaks no {interface} interface version that this jitsud knows ({known}): \
-         use a Xen from 4.17 to 4.21, or a newer jitsud"
+         use a Xen from 4.17 to 4.22, or a newer jitsud"
     )]
     UnknownInterface {
         /// The hypervisor's version.
@@ -78,7 +78,7 @@ pub struct Hypervisor {
     domctl: Interface,
     sysctl: u32,
     scheduler: u32,
-    release: String,
+    release: Release,
     version: String,
 }
 
@@ -159,8 +159,8 @@ impl Hypervisor {
     }
 
     /// The release that it is a version of, such as `4.17`.
-    pub fn release(&self) -> &str {
-        &self.release
+    pub fn release(&self) -> Release {
+        self.release
     }
 
     /// How much memory there is.
@@ -229,14 +229,24 @@ impl Hypervisor {
     }
 
     /// Makes an empty, paused domain.
-    pub fn create_domain(&self, head: CreateDomainHead, tail: CreateDomainTail) -> Result<Created, Error> {
-        let (cmd, any) = (XEN_DOMCTL_CREATEDOMAIN, DomId(0));
+    pub fn create_domain(
+        &self,
+        mut head: CreateDomainHead,
+        tail: CreateDomainTail,
+    ) -> Result<Created, Error> {
+        if self.release >= (Release { major: 4, minor: 21 }) {
+            head.flags |= XEN_DOMCTL_CDF_TRAP_UNMAPPED_ACCESSES;
+        }
+        let (cmd, any) = (XEN_DOMCTL_CREATEDOMAIN, DomId::ANY);
         let created = match self.domctl {
             Interface::V15 | Interface::V16 => self
                 .domctl(cmd, any, CreateDomainV15 { head, tail })
                 .map(|(domid, answer)| (domid, answer.tail)),
             Interface::V17 => self
                 .domctl(cmd, any, CreateDomainV17 { head, altp2m_opts: 0, tail })
+                .map(|(domid, answer)| (domid, answer.tail)),
+            Interface::V18 => self
+                .domctl(cmd, any, CreateDomainV18 { head, tail, ..CreateDomainV18::default() })
                 .map(|(domid, answer)| (domid, answer.tail)),
         };
         let (domid, tail) = created.map_err(heap_full("XEN_DOMCTL_createdomain", DomId::INVALID))?;
@@ -518,14 +528,14 @@ fn heap_full(call: &'static str, domid: DomId) -> impl FnOnce(io::Error) -> Erro
 }
 
 /// The release, and what its version says beyond it: `.5`, `-unstable`.
-fn version(calls: &Hypercalls) -> Result<(String, String), Error> {
+fn version(calls: &Hypercalls) -> Result<(Release, String), Error> {
     let op = number::HYPERVISOR_XEN_VERSION;
-    let numbers = calls.call(op, |_| [u64::from(XENVER_VERSION), 0, 0, 0, 0], |value, _| value)?;
+    let number = calls.call(op, |_| [u64::from(XENVER_VERSION), 0, 0, 0, 0], |value, _| value)?;
     let extra: ExtraVersion = calls.call(
         op,
         |buffer| [u64::from(XENVER_EXTRAVERSION), buffer.address(0), 0, 0, 0],
         |_, buffer| buffer.get(0),
     )?;
     let extra = extra.split(|&byte| byte == 0).next().unwrap_or_default();
-    Ok((format!("{}.{}", numbers >> 16, numbers & 0xffff), String::from_utf8_lossy(extra).into_owned()))
+    Ok((Release::from_number(number), String::from_utf8_lossy(extra).into_owned()))
 }

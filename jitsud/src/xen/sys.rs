@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use tokio::io::unix::AsyncFd;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
-use xen_sys::domctl::{CreateDomainV15, CreateDomainV17, DomainInfo, Domctl};
+use xen_sys::domctl::{CreateDomainV15, CreateDomainV17, CreateDomainV18, DomainInfo, Domctl};
 use xen_sys::event_channel::{EvtchnAllocUnbound, EvtchnStatus};
 use xen_sys::hvm::XenHvmParam;
 use xen_sys::sysctl::{DomainInfoList, PhysInfo};
@@ -81,6 +81,7 @@ plain!(
     u64,
     CreateDomainV15,
     CreateDomainV17,
+    CreateDomainV18,
     Domctl,
     DomainInfo,
     DomainInfoList,
