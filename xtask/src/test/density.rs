@@ -1,5 +1,5 @@
-//! How many services run at once: 100 that all answer, and as many more as there is room for. On a node of their own,
-//! in instruction time.
+//! How many services run at once: 100 that are started one after another and all answer, then as many more as there is
+//! room for. On a node of their own, in instruction time.
 
 use super::{Report, log_file, matches};
 use crate::client::Status;
@@ -18,14 +18,17 @@ const NAMES: [&str; 5] = [
     "100 services at once: each is summoned, then all answer together",
     "100 services at once: creating the 100th takes at most 1.2 times as long as the first",
     "100 services at once: one that is larger than what is free is refused, and the others go on",
-    "100 services at once: more are started until dom0 can serve no more, and the others go on",
+    "100 services at once: of 60 more at the same moment those are started that fit, and the others go on",
     "100 services at once: what was refused is started when another one has gone",
 ];
 
 /// How many run at once.
 const CROWD: usize = 100;
 
-/// How many there are, more than fit.
+/// How many are asked for beside them, all at the same moment: more than fit.
+const BURST: usize = 60;
+
+/// How many there are.
 const ALL: usize = 250;
 
 /// Each has so much memory, in MiB.
@@ -42,6 +45,9 @@ const LARGE_MEMORY: u32 = 512;
 /// The longest that the last creation may take, compared with the first, in percent.
 const MAX_RATIO: u64 = 120;
 
+/// Why one is refused when dom0 has no room for what it would have to map.
+const NO_ROOM_IN_DOM0: &str = "dom0 has not enough memory";
+
 /// How the client says that the name server refuses.
 const SERVFAIL: &str = "Server Failure";
 
@@ -53,8 +59,10 @@ struct Crowded {
     node: Node,
     token: String,
     status: Option<Status>,
-    /// How many run.
-    running: usize,
+    /// The numbers of those that run, first and last of each uninterrupted sequence.
+    running: Vec<(usize, usize)>,
+    /// One that was refused.
+    refused: usize,
     note: RefCell<Option<String>>,
 }
 
@@ -75,7 +83,8 @@ pub fn run(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<(
         Ok(node)
     };
     let Some(node) = report.check("a node with 250 services boots", boot) else { return Ok(()) };
-    let mut crowded = Crowded { node, token, status: None, running: 0, note: RefCell::default() };
+    let mut crowded =
+        Crowded { node, token, status: None, running: Vec::new(), refused: 0, note: RefCell::default() };
     let tests: [fn(&mut Crowded) -> Result<()>; 5] = [
         all_answer,
         the_last_is_like_the_first,
@@ -124,7 +133,7 @@ fn all_answer(crowded: &mut Crowded) -> Result<()> {
     crowded.note(format!("first byte after {first}, {middle}, {last} ms (1st, 50th, 100th)"));
     let domains = crowd.xen.domains;
     ensure!(domains == Some(CROWD as u64 + 1), "{domains:?} domains run, dom0 included");
-    crowded.running = CROWD;
+    crowded.running = vec![(1, CROWD)];
     crowded.status = Some(crowd);
     Ok(())
 }
@@ -156,17 +165,24 @@ fn a_large_one_is_refused(crowded: &mut Crowded) -> Result<()> {
 }
 
 fn one_too_many_is_refused(crowded: &mut Crowded) -> Result<()> {
-    let Series { served, end } = crowded.node.series(&range(crowded.running + 1, ALL))?;
-    let Err(refusal) = end else { bail!("all {ALL} services run: give the test more") };
-    crowded.ensure_tokens(crowded.running + 1, served.iter().map(|measured| &measured.reply))?;
-    crowded.running += served.len();
-    let next = format!("d{}", crowded.running + 1);
-    ensure!(refusal.contains(&format!("{next}.jitsu.test")) && refusal.contains(SERVFAIL), "{refusal}");
-    // Again, when all is quiet.
-    let free = crowded.is_refused(&next, "dom0 has not enough memory")?;
-    let running = crowded.running;
+    let (first, last) = (CROWD + 1, CROWD + BURST);
+    let ask = format!("nslookup -type=a d$i.jitsu.test {} >/dev/null", crowded.node.0.address());
+    crowded.node.0.shell(&format!("for i in $(seq {first} {last}); do {ask} & done; wait"))?;
+    let (_, status) = crowded.all_of(1, CROWD)?;
+    for number in first..=last {
+        let service = status.service(&format!("d{number}"))?;
+        let reason = service.reason.as_deref().unwrap_or_default();
+        match service.state.as_str() {
+            "ready" => crowded.runs(number),
+            "failed" if reason.contains(NO_ROOM_IN_DOM0) => crowded.refused = number,
+            _ => bail!("d{number} is {}: {reason:?}", service.state),
+        }
+    }
+    ensure!(crowded.refused > 0, "{last} services run: give the test more");
+    let free = crowded.is_refused(&format!("d{}", crowded.refused), NO_ROOM_IN_DOM0)?;
+    let count = crowded.count();
     crowded.note(format!(
-        "{running} of {MEMORY} MiB run on 1 GiB, dom0 included; {} are left for larger ones",
+        "{count} of {MEMORY} MiB run on 1 GiB, dom0 included; {} are left for larger ones",
         human_bytes(free)
     ));
     crowded.nobody_suffers()
@@ -175,10 +191,8 @@ fn one_too_many_is_refused(crowded: &mut Crowded) -> Result<()> {
 fn room_is_used_again(crowded: &mut Crowded) -> Result<()> {
     let mark = crowded.node.0.mark();
     crowded.node.0.await_state(mark, &format!("d{SHORT_LIVED}"), "off")?;
-    let next = crowded.running + 1;
-    let Series { served, end } = crowded.node.series(&range(next, next))?;
-    end.map_err(anyhow::Error::msg)?;
-    crowded.ensure_tokens(next, served.iter().map(|measured| &measured.reply))
+    let measured = crowded.node.request(&format!("d{}", crowded.refused))?;
+    crowded.ensure_tokens(crowded.refused, std::iter::once(&measured.reply))
 }
 
 impl Crowded {
@@ -229,13 +243,30 @@ impl Crowded {
         Ok(free)
     }
 
+    /// Notes that one more runs.
+    fn runs(&mut self, number: usize) {
+        match self.running.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => self.running.push((number, number)),
+        }
+    }
+
+    /// How many run.
+    fn count(&self) -> usize {
+        self.running.iter().map(|(first, last)| last + 1 - first).sum()
+    }
+
     /// Fails unless all that run go on as if nothing had been.
     fn nobody_suffers(&self) -> Result<()> {
-        let (_, status) = self.all_of(1, self.running)?;
+        let mut status = None;
+        for &(first, last) in &self.running {
+            status = Some(self.all_of(first, last)?.1);
+        }
+        let status = status.context("nothing runs")?;
         let failed: Vec<_> = status.services.iter().filter(|service| service.failures > 0).collect();
         ensure!(failed.is_empty(), "it counts as a failure: {failed:?}");
         let starts: u64 = status.services.iter().map(|service| service.starts).sum();
-        ensure!(starts == self.running as u64, "{starts} starts for {} services", self.running);
+        ensure!(starts == self.count() as u64, "{starts} starts for {} services", self.count());
         let console = self.node.0.console();
         ensure!(!console.contains("Out of memory"), "dom0 has run out of memory");
         ensure!(console.matches(" ready address=").count() == 1, "jitsud has been started anew");
