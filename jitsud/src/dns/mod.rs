@@ -5,8 +5,8 @@
 //! gets its answer without a domain being made.
 //!
 //! - [`zone`] decides what a question means. Pure.
-//! - [`reply`] turns one message into one reply, asking the [`crate::summoner::Summoner`] in between.
-//! - [`server`] moves messages between sockets and [`reply`].
+//! - [`reply()`] turns one message into one reply, asking the [`crate::summoner::Summoner`] in between.
+//! - [`server`] moves messages between sockets and [`reply()`].
 //!
 //! The wire format is hickory's; its server loops are not used. They start a task for every datagram and every
 //! connection without a bound, try a failed `accept` again at once for ever, reply to malformed messages that
