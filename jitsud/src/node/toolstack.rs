@@ -1,12 +1,15 @@
 //! What a build needs, and dom0's kernel too: Xen, event channels, XenStore. It needs no configuration, so that
 //! the kernel's questions are answered while the node still waits for an address.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use tokio::sync::{mpsc, watch};
 use xen_sys::DomId;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
@@ -27,6 +30,20 @@ pub struct Toolstack {
     pub(super) store: SharedStore,
     /// Changes when a domain has shut down, crashed, or gone; which one is for Xen to say.
     pub(super) exceptions: watch::Receiver<()>,
+    #[expect(dead_code, reason = "it is there to be closed")]
+    running: Arc<File>,
+}
+
+/// A FIFO that the daemon holds open as long as it lives. Whoever shuts the node down reads it, and so waits until all
+/// services have ended (`rootfs-overlay/etc/init.d/stop`).
+fn running(path: &Path) -> Result<File, String> {
+    let failed = |error: &dyn std::error::Error| format!("{}: {error}", path.display());
+    match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    // For both, so that it does not wait for somebody else.
+    OpenOptions::new().read(true).write(true).open(path).map_err(|error| failed(&error))
 }
 
 /// What an earlier daemon has left, for [`Core::start`](super::Core::start).
@@ -53,7 +70,8 @@ impl Toolstack {
             .map_err(|error| format!("creating {RUN}: {error}"))?;
         let (store, restored) = SharedStore::open(&run.join("store"), xenstore::Limits::default());
         let exceptions = exceptions(&events)?;
-        let toolstack = Toolstack { hypervisor, events, store, exceptions };
+        let running = Arc::new(running(&run.join("running"))?);
+        let toolstack = Toolstack { hypervisor, events, store, exceptions, running };
         toolstack.serve_dom0()?;
         let (reports, incoming) = mpsc::unbounded_channel();
         let inherited = inherited::take_over(&toolstack, restored, &reports)?;

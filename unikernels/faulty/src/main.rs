@@ -2,7 +2,8 @@
 //!
 //! `fault=` on the command line says how: `crash` panics at once, `abort` reads an unmapped address at
 //! once, `hang` never gets ready, `late-crash` gets ready and panics when somebody fetches `/crash`,
-//! `poweroff` and `reboot` get ready and end themselves when somebody fetches `/end`.
+//! `late-hang` gets ready and does nothing more when somebody fetches `/hang`, `poweroff` and `reboot` get ready and end
+//! themselves when somebody fetches `/end`.
 #![no_std]
 #![no_main]
 
@@ -44,6 +45,7 @@ impl Service for Faulty {
 fn fail(fault: &str, path: &str) {
     match (fault, path) {
         ("late-crash", "/crash") => panic!("fault=late-crash: {path} was fetched"),
+        ("late-hang", "/hang") => hang(),
         ("poweroff", "/end") => shutdown(ShutdownReason::POWEROFF),
         ("reboot", "/end") => shutdown(ShutdownReason::REBOOT),
         _ => {}
@@ -56,14 +58,20 @@ fn main(guest: Guest) -> ! {
         "abort" => abort(),
         "hang" => {
             println!("fault=hang: this guest never gets ready");
-            loop {
-                event::wait(None);
-            }
+            hang()
         }
-        fault @ ("late-crash" | "poweroff" | "reboot") => {
+        fault @ ("late-crash" | "late-hang" | "poweroff" | "reboot") => {
             service::serve(guest, |_, _, sockets| Faulty { fault, server: Server::listen(sockets, PORT) })
         }
-        fault => panic!("fault={fault}: expected crash, abort, hang, late-crash, poweroff or reboot"),
+        fault => {
+            panic!("fault={fault}: expected crash, abort, hang, late-crash, late-hang, poweroff or reboot")
+        }
+    }
+}
+
+fn hang() -> ! {
+    loop {
+        event::wait(None);
     }
 }
 

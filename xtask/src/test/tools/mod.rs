@@ -5,6 +5,7 @@ mod comparison;
 mod created;
 mod guest;
 mod programs;
+mod service;
 
 pub use programs::xenstored;
 
@@ -34,13 +35,14 @@ const LAST_LINES: usize = 30;
 type Test = (&'static str, fn(&RunningNode) -> Result<()>);
 
 /// The tests, in order.
-const TESTS: [Test; 14] = [
+const TESTS: [Test; 15] = [
     ("Xen's tools: test-xenstore passes all its cases", test_xenstore),
     ("Xen's tools: xenstore-write, -read, -exists, -chmod, -ls and -rm do what they say", xenstore_client),
     ("Xen's tools: xenstore-watch hears of what another tool changes", xenstore_watch),
     ("Xen's tools: xl list and xl info know the node and its domain", xl_list),
     ("Xen's tools: xl console shows what the guest has said", xl_console),
     ("Xen's tools: xl pause stops a domain from answering, and xl unpause lets it answer again", xl_pause),
+    ("Xen's tools: a service has the weight, the keys and the disk of its table", service::is_as_configured),
     ("Xen's tools: xl create makes a domain, and it serves its page", created::serves),
     ("Xen's tools: xl list, console, pause and unpause work on a domain of xl's", created::is_one_of_many),
     ("Xen's tools: a domain of xl's is gone for good after xl shutdown, and after xl destroy", created::ends),
@@ -72,8 +74,9 @@ pub fn run(
     let log = log_file("console-tools.log");
     println!("\na node with Xen's tools in QEMU; console: {}", log.display());
     let mut files = programs::files(options)?;
-    files.push(guest::CONNECTED.file());
-    let start = Start::configured(image.clone(), demo::config(&token()?), files);
+    files.extend([guest::CONNECTED.file(), service::disk()]);
+    let config = demo::config(&token()?) + service::CONFIG;
+    let start = Start::configured(image.clone(), config, files);
     let spec = NodeSpec { start, icount: false, log, timeout: LIMIT };
     let Some(node) = report.check("the node with Xen's tools boots", || RunningNode::boot(spec)) else {
         return Ok(());
