@@ -23,6 +23,7 @@ use jitsud::domain::disk::DeviceNumber;
 use jitsud::domain::layout::TREE_PAGES;
 use jitsud::domain::{Spec, Vif, nodes};
 use libfuzzer_sys::fuzz_target;
+use xen_sys::version::Release;
 use xen_sys::{DomId, PAGE_SHIFT};
 use xenstore::{Limits, Store};
 
@@ -109,7 +110,7 @@ fn check_domain(config: &Config, service: &Service) {
     // `COMMAND_LINE_SIZE` of ARM Linux, with a NUL.
     assert!(spec.bootargs.len() < 1024);
     let guest = Guest {
-        xen: "4.17",
+        xen: Release { major: 4, minor: 17 },
         memory: u64::from(spec.memory_mib) << 20,
         vcpus: spec.vcpus,
         bootargs: &spec.bootargs,
