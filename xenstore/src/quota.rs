@@ -73,6 +73,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The names by which [`Store::change_quota`](crate::Store::change_quota) knows limits.
+    pub fn quota_names() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|named| named.name)
+    }
+}
+
 /// A quota that GET_QUOTA, SET_QUOTA and CONTROL's `quota` know by name.
 pub(crate) struct Named {
     pub name: &'static str,

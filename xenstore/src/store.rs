@@ -11,7 +11,7 @@ use crate::error::{Broken, Error};
 use crate::event::Event;
 use crate::pace::Paces;
 use crate::path::Path;
-use crate::quota::Limits;
+use crate::quota::{Limits, Named};
 use crate::state::Call;
 use crate::tree::{Stamp, Tree, stamp};
 use crate::watch::{Owner, Subscription, Watches};
@@ -159,6 +159,18 @@ impl Store {
     pub fn connections(&self) -> impl Iterator<Item = (ConnId, DomId, ConnKind)> {
         let all = self.connections.by_id.iter();
         all.map(|(id, connection)| (ConnId(id), connection.domid, connection.kind))
+    }
+
+    /// Changes one of these limits, as `xenstore-control quota set` does. Returns whether there is one of that name
+    /// ([`Limits::quota_names`]).
+    pub fn change_quota(&mut self, name: &str, value: usize) -> bool {
+        let Some(named) = Named::find(name.as_bytes()) else { return false };
+        let mut limits = self.limits.clone();
+        named.set(&mut limits, value);
+        if limits != self.limits {
+            self.set_limits(limits);
+        }
+        true
     }
 
     /// What a domain's ring page says that the server can do, `XENSTORE_SERVER_FEATURE_…`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::{Addressing, Claims, Wish};
 use super::mac::Mac;
+use super::quota::Quota;
 use super::reader::Line;
 use super::vif::{self, VifDraft};
 use super::{
@@ -40,6 +41,8 @@ pub struct NodeDraft {
     pub kernels: PathBuf,
     /// See [`Node::ntp`].
     pub ntp: Vec<TimeServer>,
+    /// See [`Node::quota`].
+    pub quota: Vec<Quota>,
     pub(super) lines: InterfaceLines,
 }
 
@@ -228,9 +231,9 @@ fn leased(
 
 impl NodeDraft {
     fn complete(self, addressing: Addressing) -> Node {
-        let NodeDraft { name, domain, uplink, addressing: _, bridge, kernels, ntp, lines: _ } = self;
+        let NodeDraft { name, domain, uplink, addressing: _, bridge, kernels, ntp, quota, lines: _ } = self;
         let Addressing { address, prefix, gateway } = addressing;
-        Node { name, domain, uplink, address, prefix, gateway, bridge, kernels, ntp }
+        Node { name, domain, uplink, address, prefix, gateway, bridge, kernels, ntp, quota }
     }
 }
 

@@ -22,6 +22,7 @@ mod mac;
 mod names;
 mod node;
 mod problem;
+mod quota;
 mod reader;
 mod service;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use keys::{Key, ReadyKey};
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
 pub use problem::{MAX_PROBLEMS, Problem, Unusable};
+pub use quota::Quota;
 pub use service::{MAX_CMDLINE, MAX_MEMORY_MIB, MAX_VCPUS};
 pub use vif::Vif;
 
@@ -79,6 +81,8 @@ pub struct Node {
     pub kernels: PathBuf,
     /// Who is asked for the time; nobody when it is empty.
     pub ntp: Vec<TimeServer>,
+    /// What each guest may use up of XenStore, where that is not XenStore's default.
+    pub quota: Vec<Quota>,
 }
 
 /// Who knows the time.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
-use super::{NodeDraft, TimeServer, address, names};
+use super::{NodeDraft, TimeServer, address, names, quota};
 
-pub(super) const KEYS: [&str; 8] =
-    ["name", "domain", "uplink", "address", "gateway", "bridge", "kernels", "ntp"];
+pub(super) const KEYS: [&str; 9] =
+    ["name", "domain", "uplink", "address", "gateway", "bridge", "kernels", "ntp", "quota"];
 
 /// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
 pub const DEFAULT_DOMAIN: &str = "jitsu.test";
@@ -41,6 +41,7 @@ pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
             .unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()),
         kernels: kernels(reader),
         ntp: ntp(reader),
+        quota: quota::read(reader),
         lines: InterfaceLines { uplink: reader.line_of("uplink"), bridge: reader.line_of("bridge") },
     }
 }

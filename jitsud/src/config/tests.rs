@@ -276,6 +276,14 @@ fn a_bad_setting_of_the_node_has_its_default() {
              write a DNS zone, as in domain = \"jitsu.example.org\"; jitsu.test is used meanwhile",
         ),
         (
+            with("name = \"node\"", "quota = { nodes = 0 }"),
+            "2: nodes = 0 is out of range; give 1 to 4294967295 for each guest",
+        ),
+        (
+            with("name = \"node\"", "quota = 7"),
+            "2: quota is a whole number, not a table; write quota = { nodes = 2000 }",
+        ),
+        (
             with("name = \"node\"", "ntp = \"pool.ntp.org\""),
             "2: ntp is a string, not a list of strings; write ntp = [\"192.168.1.1\", \"pool.ntp.org\"]",
         ),

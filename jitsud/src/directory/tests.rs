@@ -43,6 +43,7 @@ pub fn config(services: usize) -> Config {
         bridge: "br0".to_owned(),
         kernels: PathBuf::from("/"),
         ntp: Vec::new(),
+        quota: Vec::new(),
     };
     Config { node, services: (0..services).map(service).collect() }
 }

@@ -119,6 +119,9 @@ impl Core {
                 tracing::warn!("service {}: the scheduler that Xen runs knows no weight", service.name);
             }
         }
+        for quota in &loaded.config.node.quota {
+            toolstack.store.with(|store| store.change_quota(quota.name, quota.value));
+        }
         let mut core = Core {
             frames: frames.ok(),
             directory: Directory::new(&loaded.config, Moment::now()),

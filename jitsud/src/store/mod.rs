@@ -60,7 +60,7 @@ impl SharedStore {
         Self::of(Store::new(limits), None)
     }
 
-    /// The store as an earlier daemon has left it in the file at `path`, or an empty one. Its state is kept there from
+    /// The store as an earlier daemon has left it in the file at `path`, or an empty one with these limits. Its state is kept there from
     /// now on. A state that cannot be used is set aside, and the log says why. Returns also whether a state was
     /// taken over.
     pub fn open(path: &Path, limits: Limits) -> (Self, bool) {
@@ -78,9 +78,8 @@ impl SharedStore {
         });
         let taken_over = found.is_some();
         let (mut store, takeovers) =
-            found.map_or_else(|| (Store::new(limits.clone()), 0), |(store, n)| (store, n + 1));
+            found.map_or_else(|| (Store::new(limits), 0), |(store, n)| (store, n + 1));
         forget_process(&mut store);
-        store.set_limits(limits);
         let kept = Kept::begin(path, &mut store, takeovers);
         let kept =
             kept.inspect_err(|error| tracing::error!("{error}; if the daemon ends, so do all services"));

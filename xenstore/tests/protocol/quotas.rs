@@ -2,9 +2,21 @@
 
 use xen_sys::DomId;
 use xen_sys::io::xs_wire::XsdSockmsgType as Type;
-use xenstore::{Change, ConnId, Limits};
+use xenstore::{Change, ConnId, Limits, Store};
 
 use crate::client::{World, error, message, ok, parse};
+
+#[test]
+fn a_driver_sets_quotas_by_their_names() {
+    let mut store = Store::new(Limits::default());
+    for (value, name) in (7000..).zip(Limits::quota_names()) {
+        assert!(store.change_quota(name, value), "{name}");
+    }
+    assert!(!store.change_quota("no-such", 1));
+    assert_eq!((store.limits().nodes, store.limits().watches), (7000, 7001));
+    let again = Store::import(&store.export()).unwrap();
+    assert_eq!(again.limits(), store.limits());
+}
 
 #[test]
 fn the_defaults_are_xenstoreds() {
