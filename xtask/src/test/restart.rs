@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A question that has no answer by then is not answered any more: its daemon is gone.
 const LOST: Duration = Duration::from_millis(400);
 
+/// The services that come and go are asked for once in this time: twice their idle time.
+const ROUND: Duration = Duration::from_secs(2);
+
 /// Services that run all the time, and must not notice.
 const STEADY: [&str; 2] = ["www", "crowd"];
 
@@ -185,10 +188,11 @@ fn summon_again_and_again(node: &RunningNode, stop: &AtomicBool) -> Result<u64> 
         let question = Question::new(&format!("{}.jitsu.test", cycled(number).0), RecordType::A)?;
         match node.resolver().send_raw(question.as_bytes(), LOST) {
             Ok(Some(_)) => answers += 1,
-            Ok(None) => {}
-            // Nobody listens just now.
-            Err(_) => thread::sleep(LOST / 4),
+            // Lost, or nobody listens just now.
+            Ok(None) | Err(_) => {}
         }
+        // So that each has stopped again when it is asked for next: domains come and go all the time.
+        thread::sleep(ROUND / u32::from(CYCLED));
     }
     Ok(answers)
 }
