@@ -151,6 +151,11 @@ fn check(config: &Config) {
             question.to_bytes().expect("a question about it");
         }
     }
+    distinct(node.quota.iter().map(|quota| quota.name));
+    let mut limited = Store::new(Limits::default());
+    for quota in &node.quota {
+        assert!(quota.value > 0 && limited.change_quota(quota.name, quota.value));
+    }
     let network = node.addressing();
     assert_eq!(Addressing::fault(node.address, node.prefix), None);
     assert!(node.gateway.is_none_or(|gateway| network.gateway_fault(gateway).is_none()));
