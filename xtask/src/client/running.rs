@@ -166,14 +166,28 @@ impl RunningNode {
     /// # Errors
     /// When it cannot be read.
     pub fn settled_status(&self) -> Result<Status> {
-        let deadline = Instant::now() + SETTLING;
-        loop {
-            let status = self.status()?;
+        self.status_once(|status| {
             let guests = status.services.iter().filter(|service| service.domid.is_some()).count() as u64;
             let domains = status.xen.domains.map(|domains| domains.saturating_sub(1));
             let settled = [domains, status.resources.vifs].iter().all(|count| *count == Some(guests));
-            let devices = status.resources.devices == Some(0) || guests > 0;
-            if settled && devices || Instant::now() > deadline {
+            settled && (status.resources.devices == Some(0) || guests > 0)
+        })
+    }
+
+    /// Its status when all that services take is as in `before`, or as it is when it does not become so.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn status_as_before(&self, before: &Status) -> Result<Status> {
+        self.status_once(|status| status.xen == before.xen && status.resources == before.resources)
+    }
+
+    /// Its status as soon as it is as wanted, or what it is after a while.
+    fn status_once(&self, wanted: impl Fn(&Status) -> bool) -> Result<Status> {
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let status = self.status()?;
+            if wanted(&status) || Instant::now() > deadline {
                 return Ok(status);
             }
             thread::sleep(LOOK_AGAIN);

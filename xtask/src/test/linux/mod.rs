@@ -184,7 +184,7 @@ fn ensure_fails(node: &RunningNode, service: &str, reason: &str) -> Result<()> {
 
 /// Fails unless all that services take is as it was, loop devices included.
 fn ensure_as_before(node: &RunningNode, before: &Status) -> Result<()> {
-    let after = node.settled_status()?;
+    let after = node.status_as_before(before)?;
     ensure!(before.xen == after.xen, "Xen changed from {:?} to {:?}", before.xen, after.xen);
     ensure!(before.resources == after.resources, "from {:?} to {:?}", before.resources, after.resources);
     ensure_no_loops(node)
