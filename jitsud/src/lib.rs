@@ -6,6 +6,7 @@
 
 pub mod addresses;
 pub mod afterwards;
+pub mod capture;
 pub mod card;
 pub mod clock;
 pub mod config;

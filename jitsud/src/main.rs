@@ -134,7 +134,8 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     // From here on nothing waits.
     let clock = Clock::default();
     let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::of(&parameters) };
-    let mut core = Core::start(toolstack.clone(), estate, loaded, boot, card.clone(), clock.clone());
+    let card_and_clock = (card.clone(), clock.clone());
+    let mut core = Core::start(toolstack.clone(), estate, loaded, &network, boot, card_and_clock).await?;
     let config = core.loaded().config.clone();
     let problems = core.loaded().problems.clone();
     tokio::spawn(network.run(core.bridges(), core.vif_reports()));

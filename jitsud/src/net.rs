@@ -15,11 +15,12 @@ use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoBridge, InfoData, InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, State,
+    BridgeMulticastRouterType, InfoBridge, InfoData, InfoKind, LinkAttribute, LinkInfo, LinkLayerType,
+    LinkMessage, State,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
+    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
     new_multicast_connection,
 };
 use tokio::time::timeout;
@@ -158,6 +159,25 @@ impl Network {
     /// The bridge's name.
     pub fn bridge(&self) -> &str {
         &self.bridge_name
+    }
+
+    /// The bridge's number.
+    pub fn bridge_index(&self) -> u32 {
+        self.bridge
+    }
+
+    /// Makes a tap a port of the bridge: it learns nothing from it, and sends there what is for the tap's own
+    /// forwarding entries and what is for everybody.
+    pub async fn add_tap(&self, tap: u32, name: &str) -> Result<(), Error> {
+        let port = LinkUnspec::new_with_index(tap).controller(self.bridge).up();
+        set(&self.handle, port, || format!("making {name} a port of {}", self.bridge_name)).await?;
+        let settings = LinkBridgePort::new(tap)
+            .learning(false)
+            .flood(false)
+            // Neighbour solicitations are multicast.
+            .mcast_router(BridgeMulticastRouterType::Permanent);
+        let step = |source| Error::Netlink { step: format!("setting {name} up as a port"), source };
+        self.handle.link().set_port(settings.build()).execute().await.map_err(step)
     }
 
     /// Waits until packets can leave through the bridge: until the uplink's cable is in, that is. With the cable in,

@@ -2,6 +2,12 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+/// 16 bytes that nobody can guess, as far as the kernel's randomness goes that early (see [`Random::from_system`]).
+pub fn secret() -> [u8; 16] {
+    let half = || RandomState::new().build_hasher().finish();
+    ((u128::from(half()) << 64) | u128::from(half())).to_ne_bytes()
+}
+
 /// A row of numbers (SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);

@@ -10,6 +10,7 @@ use netlink_packet_route::link::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
+use nix::time::{ClockId, clock_gettime};
 
 use crate::netlink::Netlink;
 
@@ -18,7 +19,19 @@ const BRIDGE_END: &str = "probe0";
 /// The cable's end here.
 const OWN_END: &str = "eth0";
 
+/// `CLOCK_MONOTONIC` in nanoseconds.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn now() -> Result<u64> {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading CLOCK_MONOTONIC")?;
+    Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
 /// Moves this process into a network of its own, which is a port of `bridge` and has `address`.
+///
+/// # Errors
+/// When it is not root, or there is no such bridge.
 pub fn become_one(bridge: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
     let port_of = if_nametoindex(bridge).with_context(|| format!("there is no bridge {bridge}"))?;
     // A socket stays in the namespace that it was made in.

@@ -5,12 +5,16 @@
 //! The second exists for measuring: on one kernel, client and `jitsud` read the same clock, and in
 //! instruction time nothing outside the emulated machine can be timed at all.
 //!
-//! [`starts`] is for measuring XenStore: what many starts of domains at once ask of it.
+//! [`starts`] is for measuring XenStore: what many starts of domains at once ask of it. [`cold`] is for connections
+//! to services that are not up.
 //!
 //! Not here: which services there are, and what their pages should say.
 
+pub mod cold;
 pub mod dns;
+pub mod host;
 pub mod measurement;
+mod netlink;
 pub mod starts;
 
 pub use measurement::{Crowd, MARK, Measurement, Outcome};

@@ -4,8 +4,6 @@
 //! numbers in it, as `d{1..100}.jitsu.test`, stands for a series, which are asked for one after another, with a line
 //! for each; if all could be had, one more line says what they all serve then.
 
-mod host;
-mod netlink;
 mod series;
 
 use std::io::{ErrorKind, Read, Write};
@@ -14,8 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::time::{ClockId, clock_gettime};
 use probe::dns::{MAX_UDP, Question, RecordType};
+use probe::host::{self, now};
 use probe::{Crowd, MARK, Measurement, Outcome};
 
 /// How long a single answer may take before the request counts as failed. A service that never gets ready
@@ -180,10 +178,4 @@ fn status(node: Ipv4Addr) -> Result<serde_json::Value> {
 fn ask_for(stream: &mut TcpStream, path: &str, host: &str) -> std::io::Result<()> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())
-}
-
-/// `CLOCK_MONOTONIC` in nanoseconds.
-fn now() -> Result<u64> {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading CLOCK_MONOTONIC")?;
-    Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

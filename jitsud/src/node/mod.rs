@@ -25,6 +25,7 @@ use xen_sys::DomId;
 use xen_sys::domctl::DomainInfo;
 use xenstore::Change;
 
+use crate::capture::{self, Captor};
 use crate::card::Card;
 use crate::clock::Clock;
 use crate::config::{Loaded, ReadyKey};
@@ -33,7 +34,7 @@ use crate::directory::{
 };
 use crate::domain::builder::Step;
 use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Spec, nodes};
-use crate::net::Vif;
+use crate::net::{Network, Vif};
 use crate::schema::{Boot, NodeStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
@@ -67,7 +68,7 @@ enum Report {
     /// A guest broke a protocol and is not served any more.
     Broken(DomId, String),
     /// The bridge forwards to a guest's first interface.
-    VifUp(DomId, Moment),
+    VifUp(Vif, Moment),
     /// A domain has been destroyed; Xen may still hold what others refer to.
     Destroyed,
 }
@@ -82,6 +83,7 @@ pub struct Core {
     specs: Vec<Template>,
     directory: Directory,
     toolstack: Toolstack,
+    captor: Captor,
     /// dom0's frames for domains; `None` when that is not known.
     frames: Option<u64>,
     exceptions: watch::Receiver<()>,
@@ -97,15 +99,19 @@ pub struct Core {
 impl Core {
     /// A node whose services are off, but for those whose domains an earlier daemon has left. One whose kernel cannot
     /// be read is left out.
-    pub fn start(
+    ///
+    /// # Errors
+    /// When packets for services that are off cannot be captured.
+    pub async fn start(
         toolstack: Toolstack,
         estate: Estate,
         mut loaded: Loaded,
+        network: &Network,
         boot: Boot,
-        card: Option<Card>,
-        clock: Clock,
-    ) -> Self {
+        (card, clock): (Option<Card>, Clock),
+    ) -> Result<Self, capture::Error> {
         let specs = template::all(&mut loaded);
+        let captor = Captor::open(network, &loaded.config).await?;
         let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let set_aside = || -> Result<u64, Box<dyn std::error::Error>> {
             let dom0 = toolstack.hypervisor.domain_info(DomId::DOM0)?.ok_or("Xen has no dom0")?;
@@ -129,6 +135,7 @@ impl Core {
             loaded,
             specs,
             toolstack,
+            captor,
             lives: HashMap::new(),
             tickets: HashMap::new(),
             next_ticket: 0,
@@ -141,7 +148,7 @@ impl Core {
         estate.inherited.into_iter().for_each(|inherited| core.inherit(inherited));
         // One may have ended while there was no daemon.
         core.look_at_domains();
-        core
+        Ok(core)
     }
 
     /// Goes on counting where an earlier daemon has stopped.
@@ -171,6 +178,7 @@ impl Core {
         let incarnation = Incarnation { service: ServiceId(service), number: record.life };
         if record.ready {
             (life.accepts_connections, life.forwarded_to) = (true, true);
+            self.captor.attach(incarnation.service, Vif { domid, handle: 0 });
         }
         self.lives.insert(incarnation, life);
         self.directory.take_over(Moment::now(), incarnation, domid, record.ready);
@@ -191,7 +199,7 @@ impl Core {
         let reports = self.reports.0.clone();
         move |vif| {
             if vif.handle == 0 {
-                drop(reports.send(Report::VifUp(vif.domid, Moment::now())));
+                drop(reports.send(Report::VifUp(vif, Moment::now())));
             }
         }
     }
@@ -221,6 +229,7 @@ impl Core {
                 Some(request) = requests.recv() => self.request(request),
                 Some(report) = self.reports.1.recv() => self.report(report),
                 Ok(()) = self.exceptions.changed() => self.look_at_domains(),
+                () = self.captor.ready() => self.packets(),
                 () = until(deadline) => self.input(Input::Timer),
                 () = shutdown.cancelled(), if !going_down => {
                     going_down = true;
@@ -242,6 +251,20 @@ impl Core {
                 self.input(Input::Summon { service, received: Moment(received), ticket });
             }
             Request::Status { answer } => drop(answer.send(self.status())),
+        }
+    }
+
+    /// Takes in what packets for services that are not up have come, and starts those.
+    fn packets(&mut self) {
+        let now = Moment::now();
+        for service in self.captor.work(now) {
+            let ticket = Ticket(self.next_ticket);
+            self.next_ticket += 1;
+            self.input(Input::Summon { service, received: now, ticket });
+            // Nothing may have changed; the packet is to be answered all the same.
+            if let Some(entry) = self.directory.entries().get(service.0) {
+                self.captor.follow(Moment::now(), service, entry.state());
+            }
         }
     }
 
@@ -290,9 +313,10 @@ impl Core {
                     self.input(Input::Died { incarnation, death: Death::Crash, detail });
                 }
             }
-            Report::VifUp(domid, at) => {
-                if let Some((incarnation, life)) = self.life_of(domid) {
+            Report::VifUp(vif, at) => {
+                if let Some((incarnation, life)) = self.life_of(vif.domid) {
                     life.forwarded_to = true;
+                    self.captor.attach(incarnation.service, vif);
                     self.directory.stage(incarnation, Stage::VifUp, at);
                     self.ready_if_reachable(incarnation, at);
                 }
@@ -335,7 +359,8 @@ impl Core {
                         self.input(Input::NoRoom { incarnation, reason: shortage.to_string() });
                     }
                 },
-                Effect::ShutDown { incarnation: _, domid } => {
+                Effect::ShutDown { incarnation, domid } => {
+                    self.captor.leave(incarnation.service);
                     if let Err(error) = self.toolstack.store.commit(&[nodes::power_off(domid)]) {
                         tracing::error!(%domid, %error, "a guest cannot be asked to switch itself off");
                     }
@@ -357,6 +382,10 @@ impl Core {
         for service in self.directory.take_changed() {
             let Some(entry) = self.directory.entries().get(service.0) else { continue };
             let incarnation = entry.incarnation();
+            match entry.state() {
+                State::Ready { .. } => self.captor.reach(Moment::now(), service),
+                state => self.captor.follow(Moment::now(), service, state),
+            }
             let counters = Counters::new(incarnation.number, entry.statistics());
             let mut changes = vec![counters.change(&entry.service().name)];
             if let State::Ready { domid, .. } = entry.state() {
@@ -412,6 +441,7 @@ impl Core {
     }
 
     fn destroy(&mut self, incarnation: Incarnation, domid: DomId) {
+        self.captor.leave(incarnation.service);
         match self.lives.remove(&incarnation) {
             Some(mut life) => {
                 self.end(domid, &mut life);
@@ -458,6 +488,7 @@ impl Core {
             (None, true) => {
                 if life.has_ended() {
                     self.lives.remove(&incarnation);
+                    self.captor.detach(incarnation.service);
                     self.input(Input::Stopped { incarnation });
                 }
             }

@@ -5,6 +5,7 @@
 //! nodes of their own. Then a node for each other version of Xen does what the first did. The tests of cards start a
 //! node each. What a test shows is its name.
 
+mod captured;
 mod cards;
 mod config;
 mod density;
@@ -101,6 +102,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             let image = image::build(board::DEFAULT, &options)?;
             node_tests(&image, "", filter, report)?;
             latency::run(&image, filter, report)?;
+            captured::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
             if image.board.xen.version == tools::XEN {
                 starts::run(&image, &options, filter, report)?;

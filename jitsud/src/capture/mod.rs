@@ -1,0 +1,307 @@
+//! The driver of SYN capture: packets for services that are not up come here, wake them, and are kept until the guest
+//! is there.
+//!
+//! What is to become of a frame is decided by the `capture` crate, whose header says what it needs to be told and
+//! when. Here are the parts of Linux that carry it out: a tap that is a port of the bridge ([`tap`]), the bridge's
+//! forwarding entry of each service, which points at the tap or at the guest's interface ([`bridge`]), and a packet
+//! socket on each guest's interface ([`port`]), by which held frames go to the guest while the bridge still sends new
+//! ones here: so they keep their order.
+//!
+//! Everything here is done at once, by calls that do not wait; the node's task owns it.
+//!
+//! ```text
+//!            bridge ── uplink
+//!              │ │
+//!   not up ┌───┘ └───┐ up
+//!         tap      vif3.0 ── guest
+//!          │          ▲
+//!          └─ here ───┘ what was held
+//! ```
+
+mod bridge;
+mod port;
+mod sys;
+mod tap;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capture::{Capture, EthernetAddress, LONGEST, Phase, Sink};
+
+use crate::config::{Config, Mac};
+use crate::directory::{Moment, State};
+use crate::net::{Network, Vif};
+use crate::random;
+use crate::summoner::ServiceId;
+use crate::text::chain;
+use bridge::ForwardingTable;
+use port::Port;
+use tap::Tap;
+
+/// The tap's name. The paper calls this part of a node Synjitsu.
+const TAP: &str = "synjitsu";
+
+/// Frames that are taken from the tap at a time, before anything else has its turn.
+const BATCH: usize = 64;
+
+/// Frames replayed at a time.
+const PORTION: usize = 64;
+
+/// Why packets cannot be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no tap.
+    #[error("the tap {TAP} cannot be made: is the kernel's module `tun` loaded?")]
+    Tap(#[source] io::Error),
+    /// The tap is no port of the bridge.
+    #[error("the tap {TAP}")]
+    Network(#[from] crate::net::Error),
+    /// The bridge does not forward a service's frames to the tap.
+    #[error("the bridge's forwarding entries")]
+    Bridge(#[source] io::Error),
+    /// The configuration has let something through that cannot be.
+    #[error(transparent)]
+    Services(#[from] capture::ConfigError),
+}
+
+/// Whether a service has been used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idleness {
+    /// Nobody uses it, and its frames come here from now on.
+    Withdrawn,
+    /// It is in use.
+    Busy {
+        /// Its last packet.
+        last: Moment,
+        /// Its open connections.
+        open: usize,
+    },
+}
+
+/// SYN capture for all services.
+#[derive(Debug)]
+pub struct Captor {
+    core: Capture,
+    outside: Outside,
+    forwarding: ForwardingTable,
+    buffer: Box<[u8; LONGEST + 1]>,
+}
+
+/// Where the core's decisions go.
+#[derive(Debug)]
+struct Outside {
+    tap: Tap,
+    services: Vec<Service>,
+    /// Services that packets are to wake.
+    woken: Vec<ServiceId>,
+}
+
+/// A service's place on the bridge.
+#[derive(Debug)]
+struct Service {
+    name: String,
+    mac: Mac,
+    /// Its guest's interface, while there is one.
+    port: Option<Arc<Port>>,
+    /// The bridge sends its frames to the guest.
+    forwarded: bool,
+}
+
+impl Captor {
+    /// Begins to capture for all services: none of them is up.
+    ///
+    /// # Errors
+    /// Linux refuses something.
+    pub async fn open(network: &Network, config: &Config) -> Result<Self, Error> {
+        let tap = Tap::open(TAP).map_err(Error::Tap)?;
+        network.add_tap(tap.index(), TAP).await?;
+        let forwarding = ForwardingTable::of(network.bridge_index()).map_err(Error::Bridge)?;
+        let captured = config.services.iter().map(|service| {
+            capture::Service::new(EthernetAddress(service.mac.0), [IpAddr::V4(service.address)])
+        });
+        let limits = capture::Limits {
+            summons: capture::Rate::per_second(200, 64),
+            summons_per_source: capture::Rate::per_second(200, 64),
+            ..capture::Limits::default()
+        };
+        let core = Capture::new(captured.collect(), limits, random::secret())?;
+        let service = |service: &crate::config::Service| Service {
+            name: service.name.clone(),
+            mac: service.mac,
+            port: None,
+            forwarded: false,
+        };
+        let services: Vec<Service> = config.services.iter().map(service).collect();
+        for service in &services {
+            forwarding.point(service.mac, tap.index()).map_err(Error::Bridge)?;
+        }
+        let outside = Outside { tap, services, woken: Vec::new() };
+        Ok(Captor { core, outside, forwarding, buffer: Box::new([0; LONGEST + 1]) })
+    }
+
+    /// Waits until there are frames, or the time for [`Self::work`] has come otherwise. Cancelling it loses nothing.
+    pub async fn ready(&self) {
+        let due = async {
+            match self.core.next() {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = self.outside.tap.readable() => if result.is_err() { std::future::pending().await },
+            () = due => {}
+        }
+    }
+
+    /// Does what there is to do, some of it if there is much. Returns the services that packets wake; each is
+    /// answered by [`Self::follow`].
+    pub fn work(&mut self, now: Moment) -> Vec<ServiceId> {
+        let now = at(now);
+        for _ in 0..BATCH {
+            let Some(length) = self.outside.tap.read(&mut self.buffer[..]) else { break };
+            self.core.frame(now, &self.buffer[..length], &mut self.outside);
+        }
+        if self.core.next().is_some_and(|next| next <= now) {
+            self.core.advance(now, &mut self.outside);
+        }
+        std::mem::take(&mut self.outside.woken)
+    }
+
+    /// A service is in this state now, and has just been or is as before. One that has become ready is
+    /// [`Self::reach`]ed instead.
+    pub fn follow(&mut self, now: Moment, service: ServiceId, state: &State) {
+        let phase = match state {
+            State::Off => Phase::Down,
+            State::Building { .. } | State::Booting { .. } => Phase::Starting,
+            State::Ready { .. } => return,
+            State::ShuttingDown { .. } | State::Stopping { .. } => Phase::Stopping,
+            State::Failed { until, .. } => Phase::Failed { until: at(*until) },
+        };
+        self.core.phase(at(now), id(service), phase, &mut self.outside);
+    }
+
+    /// A guest's interface is there. May be said more than once.
+    pub fn attach(&mut self, service: ServiceId, vif: Vif) {
+        let Some(place) = self.outside.services.get_mut(service.0) else { return };
+        if place.port.as_ref().is_some_and(|port| port.vif() == vif) {
+            return;
+        }
+        match Port::open(vif) {
+            Ok(port) => place.port = Some(Arc::new(port)),
+            // It can be gone again already. Without it, what is held is lost, and clients send it again.
+            Err(error) => tracing::warn!(service = place.name, %vif, %error, "nothing can be sent to it"),
+        }
+    }
+
+    /// A service's guest is ready: it gets what was held for it, and everything from now on.
+    pub fn reach(&mut self, now: Moment, service: ServiceId) {
+        let (now, captured) = (at(now), id(service));
+        self.core.phase(now, captured, Phase::Forwarding, &mut self.outside);
+        while self.core.replay(captured, PORTION, &mut self.outside) > 0 {}
+        let place = &mut self.outside.services[service.0];
+        let Some(port) = &place.port else {
+            return tracing::error!(service = place.name, "it is ready, but not on the bridge");
+        };
+        match self.forwarding.point(place.mac, port.index()) {
+            Ok(()) => place.forwarded = true,
+            // What comes goes through here, then, for as long as the guest lives.
+            Err(error) => {
+                return tracing::error!(service = place.name, %error, "the bridge does not forward to it");
+            }
+        }
+        // What came here in the meantime goes first.
+        while let Some(length) = self.outside.tap.read(&mut self.buffer[..]) {
+            self.core.frame(now, &self.buffer[..length], &mut self.outside);
+        }
+        self.core.phase(now, captured, Phase::Up, &mut self.outside);
+    }
+
+    /// A service's guest is going to be ended or paused: its frames come here from now on.
+    pub fn leave(&mut self, service: ServiceId) {
+        let place = &mut self.outside.services[service.0];
+        if !std::mem::take(&mut place.forwarded) {
+            return;
+        }
+        if let Err(error) = self.forwarding.point(place.mac, self.outside.tap.index()) {
+            tracing::error!(service = place.name, %error, "its packets are lost until it is up again");
+        }
+    }
+
+    /// Takes a service's frames from its guest if it has been quiet since `quiet_since`: they come here from now on, and
+    /// are held, until [`Self::reach`] gives them back. None is lost in between.
+    ///
+    /// # Errors
+    /// Linux does not say whether it is in use; it is left as it is.
+    pub fn withdraw(&mut self, now: Moment, service: ServiceId, quiet_since: Moment) -> io::Result<Idleness> {
+        let place = &self.outside.services[service.0];
+        let Some(port) = place.port.clone() else { return Ok(Idleness::Withdrawn) };
+        let last = Moment(now.0.saturating_sub(self.forwarding.quiet_for(place.mac)?.as_nanos() as u64));
+        if last > quiet_since {
+            return Ok(Idleness::Busy { last, open: 0 });
+        }
+        let sent = port.sent()?;
+        self.leave(service);
+        sys::let_packets_pass();
+        if port.sent()? == sent {
+            self.core.phase(at(now), id(service), Phase::Stopping, &mut self.outside);
+            return Ok(Idleness::Withdrawn);
+        }
+        // One more was on its way to the guest.
+        self.reach(now, service);
+        Ok(Idleness::Busy { last: now, open: 0 })
+    }
+
+    /// A service's guest is gone.
+    pub fn detach(&mut self, service: ServiceId) {
+        if let Some(place) = self.outside.services.get_mut(service.0)
+            && let Some(port) = place.port.take()
+        {
+            // Linux waits for all packets that are under way before it has closed a packet socket: some milliseconds.
+            tokio::task::spawn_blocking(move || drop(port));
+        }
+    }
+}
+
+impl Sink for Outside {
+    fn send(&mut self, frame: &[u8]) {
+        if let Err(error) = self.tap.send(frame) {
+            tracing::debug!(error = %chain(&error), "a frame could not be sent");
+        }
+    }
+
+    fn deliver(&mut self, service: capture::ServiceId, frame: &[u8]) {
+        let place = &self.services[usize::from(service.0)];
+        let sent = place.port.as_ref().map(|port| port.send(frame));
+        if let Some(Err(error)) = sent {
+            tracing::debug!(service = place.name, %error, "a frame was not taken");
+        }
+    }
+
+    fn summon(&mut self, service: capture::ServiceId, _: IpAddr) {
+        self.woken.push(ServiceId(usize::from(service.0)));
+    }
+
+    fn conflict(&mut self, service: capture::ServiceId, address: IpAddr, mac: EthernetAddress) {
+        let name = &self.services[usize::from(service.0)].name;
+        tracing::warn!(
+            service = name,
+            "another host, {mac}, uses its address {address}: give one of them another"
+        );
+    }
+}
+
+fn id(service: ServiceId) -> capture::ServiceId {
+    // There are no more than `Capture::new` has counted.
+    capture::ServiceId(service.0 as u16)
+}
+
+fn at(moment: Moment) -> capture::Moment {
+    capture::Moment(moment.0)
+}
+
+async fn sleep_until(moment: capture::Moment) {
+    let delay = moment.since(at(Moment::now()));
+    tokio::time::sleep(delay.max(Duration::ZERO)).await;
+}

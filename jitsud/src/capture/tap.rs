@@ -1,0 +1,56 @@
+//! The tap at which frames for services that are not up arrive: a port of the bridge, and a file here.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::net::if_::if_nametoindex;
+use tokio::io::unix::AsyncFd;
+
+use super::sys;
+
+/// The device that taps are made with. There when the module `tun` is loaded.
+const TUN: &str = "/dev/net/tun";
+
+/// The tap. It goes with this process.
+#[derive(Debug)]
+pub struct Tap {
+    file: AsyncFd<File>,
+    index: u32,
+}
+
+impl Tap {
+    /// Makes it. Down, and no port of anything yet.
+    ///
+    /// # Errors
+    /// The kernel has no taps, or has one of that name in use.
+    pub fn open(name: &str) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(TUN)?;
+        sys::name_tap(&file, name)?;
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Tap { index: if_nametoindex(name)?, file: sys::readiness_of_tap(file)? })
+    }
+
+    /// The interface's number.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Waits until there is a frame. Cancelling it loses nothing.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.file.readable().await.map(|mut ready| ready.retain_ready())
+    }
+
+    /// The length of the next frame, which is now in `buffer`; `None` when there is none. What is longer than
+    /// `buffer` is cut.
+    pub fn read(&self, buffer: &mut [u8]) -> Option<usize> {
+        let read = |mut file: &File| io::Read::read(&mut file, buffer);
+        // Nothing is wrong with a tap but that it is empty, or down.
+        self.file.try_io(tokio::io::Interest::READABLE, read).ok()
+    }
+
+    /// Sends a frame out through the bridge. The kernel drops it when it is in need of memory.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        io::Write::write(&mut self.file.get_ref(), frame).map(drop)
+    }
+}
