@@ -181,6 +181,8 @@ fn check(config: &Config) {
         let (ttl, idle) = (service.ttl.as_secs(), service.idle.as_secs());
         assert!((1..=86_400).contains(&ttl) && (ttl..=604_800).contains(&idle));
         assert!((1..=300).contains(&service.boot_timeout.as_secs()));
+        let (min, max) = (service.min_uptime.as_secs(), service.max_uptime.map(|max| max.as_secs()));
+        assert!(max.is_none_or(|max| (min.max(1)..=315_360_000).contains(&max)) && min <= 315_360_000);
         if let Stop::Shutdown { timeout } = service.stop {
             assert!((1..=300).contains(&timeout.as_secs()));
         }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::card::Parameters;
 use crate::config::{Config, Problem};
-use crate::directory::{Directory, Entry, Moment, Stage, State};
+use crate::directory::{Directory, Entry, Moment, State};
 
 /// The schema's version.
 pub const VERSION: u32 = 1;
@@ -192,14 +192,20 @@ pub struct Resources {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
-    /// `off`, `building`, `booting`, `ready`, `shutting_down`, `stopping` or `failed`.
+    /// `off`, `building`, `awaiting_room`, `booting`, `ready`, `paused`, `shutting_down`, `stopping` or `failed`.
     pub state: String,
-    /// Why it failed, or is being stopped because of a failure.
+    /// Who starts it: `summon` (queries and packets), `always` (the node) or `manual` (an administrator).
+    pub start: String,
+    /// Why it failed, is being stopped because of a failure, or waits for room.
     pub reason: Option<String>,
     /// End of the back-off, while `failed`.
     pub retry_at_ns: Option<u64>,
-    /// When it is stopped for want of requests, while `ready`.
+    /// When it is looked at whether it is idle, while `ready`; `null` while that is being done, and for `always`.
     pub idle_at_ns: Option<u64>,
+    /// When it got ready, while `ready` or `paused`.
+    pub ready_since_ns: Option<u64>,
+    /// When it is ended, whatever it does; `null` without `max_uptime`.
+    pub ends_at_ns: Option<u64>,
     /// The names that summon it.
     pub dns: Vec<String>,
     /// Its address.
@@ -214,19 +220,25 @@ pub struct ServiceStatus {
     pub starts: u64,
     /// Requests since the daemon began.
     pub requests: u64,
+    /// Packets that asked for it while it was not up, since the daemon began.
+    pub wakes: u64,
     /// Failures since the daemon began.
     pub failures: u64,
     /// Requests that wait now.
     pub waiting: u64,
     /// When it was last asked for.
     pub last_request_ns: Option<u64>,
+    /// When its last packet came or went, as far as that has been looked at.
+    pub last_packet_ns: Option<u64>,
+    /// Its open connections when that was last looked at.
+    pub open_connections: u64,
     /// The stages of the last start, in their usual order.
     pub last_start: Vec<StageStatus>,
     /// The last lines on its console, oldest first; the more services run, the fewer.
     pub console: Vec<String>,
 }
 
-/// One stage of a start: `query_received`, `build_started`, `domain_created`, `unpaused`, `vif_up`,
+/// One stage of a start: `query_received` or `packet_received`, `build_started`, `domain_created`, `unpaused`, `vif_up`,
 /// `guest_ready` or `answered`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StageStatus {
@@ -234,7 +246,7 @@ pub struct StageStatus {
     pub stage: String,
     /// When it was reached.
     pub at_ns: u64,
-    /// How long after the question arrived.
+    /// How long after the first one.
     pub after_ns: u64,
 }
 
@@ -338,10 +350,10 @@ impl ServiceStatus {
         let (service, state, counts) = (entry.service(), entry.state(), entry.statistics());
         let (retry_at, idle_at) = match state {
             State::Failed { until, .. } => (Some(*until), None),
-            State::Ready { until, .. } => (None, Some(*until)),
+            State::Ready { watch, .. } => (None, watch.until()),
             _ => (None, None),
         };
-        let begun = entry.timeline().at(Stage::QueryReceived).unwrap_or(Moment(0));
+        let begun = entry.timeline().begun().unwrap_or(Moment(0));
         let stages = entry.timeline().reached().map(|(stage, at)| StageStatus {
             stage: stage.as_str().to_owned(),
             at_ns: at.0,
@@ -350,9 +362,12 @@ impl ServiceStatus {
         ServiceStatus {
             name: service.name.clone(),
             state: state.phase().to_string(),
+            start: service.start.as_str().to_owned(),
             reason: state.reason().map(str::to_owned),
             retry_at_ns: retry_at.map(|at| at.0),
             idle_at_ns: idle_at.map(|at| at.0),
+            ready_since_ns: entry.ready_since().map(|at| at.0),
+            ends_at_ns: entry.ends_at().map(|at| at.0),
             dns: service.dns.clone(),
             address: service.address,
             memory_mib: service.memory_mib,
@@ -360,9 +375,12 @@ impl ServiceStatus {
             since_ns: entry.since().0,
             starts: counts.starts,
             requests: counts.requests,
+            wakes: counts.wakes,
             failures: counts.failures,
             waiting: entry.waiting() as u64,
             last_request_ns: counts.last_request.map(|at| at.0),
+            last_packet_ns: entry.traffic().last_packet.map(|at| at.0),
+            open_connections: entry.traffic().open as u64,
             last_start: stages.collect(),
             console: Vec::new(),
         }

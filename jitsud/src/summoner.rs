@@ -14,7 +14,7 @@ use crate::schema::NodeStatus;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ServiceId(pub usize);
 
-/// A service that runs and accepts connections.
+/// A service that runs, or will: what is sent to its address is kept for it until it accepts connections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Summoned {
     /// Where it answers.
@@ -34,6 +34,17 @@ pub enum SummonError {
         /// Time left in the back-off.
         retry_in: Duration,
     },
+    /// There is no room for it, and none can be made. It is not tried again before `retry_in`.
+    #[error("{reason}; next try in {} s", retry_in.as_secs())]
+    NoRoom {
+        /// What there is too little of, for people.
+        reason: String,
+        /// Time left.
+        retry_in: Duration,
+    },
+    /// Only an administrator starts it.
+    #[error("the service is off, and only an administrator starts it")]
+    Manual,
     /// More requests wait than the node keeps.
     #[error("too many requests wait for this service")]
     Busy,
@@ -45,7 +56,7 @@ pub enum SummonError {
 /// What the front asks of the core.
 #[derive(Debug)]
 pub enum Request {
-    /// Make the service run and answer when it does.
+    /// Make the service run and answer when its address can be used.
     Summon {
         /// Which.
         service: ServiceId,
@@ -72,7 +83,7 @@ impl Summoner {
         (Summoner(sender), receiver)
     }
 
-    /// Waits until the service accepts connections, starting it if need be.
+    /// Waits until the service's address can be used, starting it if need be.
     ///
     /// `received` is when the question arrived, nanoseconds of `CLOCK_MONOTONIC`; it starts the
     /// timeline of a cold start.

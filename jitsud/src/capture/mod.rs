@@ -46,6 +46,10 @@ const TAP: &str = "synjitsu";
 /// Frames that are taken from the tap at a time, before anything else has its turn.
 const BATCH: usize = 64;
 
+/// Frames that the kernel keeps at most until they are taken from the tap: its queue's usual length. With so many taken, all
+/// have been that were there at the beginning.
+const QUEUE: usize = 500;
+
 /// Frames replayed at a time.
 const PORTION: usize = 64;
 
@@ -143,6 +147,9 @@ impl Captor {
 
     /// Waits until there are frames, or the time for [`Self::work`] has come otherwise. Cancelling it loses nothing.
     pub async fn ready(&self) {
+        if !self.outside.woken.is_empty() {
+            return;
+        }
         let due = async {
             match self.core.next() {
                 Some(next) => sleep_until(next).await,
@@ -159,14 +166,19 @@ impl Captor {
     /// answered by [`Self::follow`].
     pub fn work(&mut self, now: Moment) -> Vec<ServiceId> {
         let now = at(now);
-        for _ in 0..BATCH {
-            let Some(length) = self.outside.tap.read(&mut self.buffer[..]) else { break };
-            self.core.frame(now, &self.buffer[..length], &mut self.outside);
-        }
+        self.take_in(now, BATCH);
         if self.core.next().is_some_and(|next| next <= now) {
             self.core.advance(now, &mut self.outside);
         }
         std::mem::take(&mut self.outside.woken)
+    }
+
+    /// Takes in frames that have come, at most so many.
+    fn take_in(&mut self, now: capture::Moment, most: usize) {
+        for _ in 0..most {
+            let Some(length) = self.outside.tap.read(&mut self.buffer[..]) else { break };
+            self.core.frame(now, &self.buffer[..length], &mut self.outside);
+        }
     }
 
     /// A service is in this state now, and has just been or is as before. One that has become ready is
@@ -174,8 +186,9 @@ impl Captor {
     pub fn follow(&mut self, now: Moment, service: ServiceId, state: &State) {
         let phase = match state {
             State::Off => Phase::Down,
-            State::Building { .. } | State::Booting { .. } => Phase::Starting,
+            State::Building { .. } | State::AwaitingRoom { .. } | State::Booting { .. } => Phase::Starting,
             State::Ready { .. } => return,
+            State::Paused { .. } => Phase::Paused,
             State::ShuttingDown { .. } | State::Stopping { .. } => Phase::Stopping,
             State::Failed { until, .. } => Phase::Failed { until: at(*until) },
         };
@@ -197,7 +210,12 @@ impl Captor {
 
     /// A service's guest is ready: it gets what was held for it, and everything from now on.
     pub fn reach(&mut self, now: Moment, service: ServiceId) {
+        if self.outside.services[service.0].forwarded {
+            return;
+        }
         let (now, captured) = (at(now), id(service));
+        // Who has asked for its address before the bridge forwarded to it is not answered by the guest.
+        self.take_in(now, QUEUE);
         self.core.phase(now, captured, Phase::Forwarding, &mut self.outside);
         while self.core.replay(captured, PORTION, &mut self.outside) > 0 {}
         let place = &mut self.outside.services[service.0];
@@ -212,9 +230,7 @@ impl Captor {
             }
         }
         // What came here in the meantime goes first.
-        while let Some(length) = self.outside.tap.read(&mut self.buffer[..]) {
-            self.core.frame(now, &self.buffer[..length], &mut self.outside);
-        }
+        self.take_in(now, QUEUE);
         self.core.phase(now, captured, Phase::Up, &mut self.outside);
     }
 
@@ -229,17 +245,25 @@ impl Captor {
         }
     }
 
-    /// Takes a service's frames from its guest if it has been quiet since `quiet_since`: they come here from now on, and
-    /// are held, until [`Self::reach`] gives them back. None is lost in between.
+    /// Takes a service's frames from its guest if it has been quiet since `quiet_since`, and, unless they are to be
+    /// ignored, has no open connections: they come here from now on, and are held, until [`Self::reach`] gives them
+    /// back. None is lost in between.
     ///
     /// # Errors
     /// Linux does not say whether it is in use; it is left as it is.
-    pub fn withdraw(&mut self, now: Moment, service: ServiceId, quiet_since: Moment) -> io::Result<Idleness> {
-        let place = &self.outside.services[service.0];
-        let Some(port) = place.port.clone() else { return Ok(Idleness::Withdrawn) };
-        let last = Moment(now.0.saturating_sub(self.forwarding.quiet_for(place.mac)?.as_nanos() as u64));
-        if last > quiet_since {
-            return Ok(Idleness::Busy { last, open: 0 });
+    pub fn withdraw(
+        &mut self,
+        now: Moment,
+        service: ServiceId,
+        quiet_since: Moment,
+        ignore_connections: bool,
+    ) -> io::Result<Idleness> {
+        let Some(port) = self.outside.services[service.0].port.clone() else {
+            return Ok(Idleness::Withdrawn);
+        };
+        let (last, open) = self.traffic(now, service)?;
+        if last > quiet_since || (open > 0 && !ignore_connections) {
+            return Ok(Idleness::Busy { last, open });
         }
         let sent = port.sent()?;
         self.leave(service);
@@ -251,6 +275,15 @@ impl Captor {
         // One more was on its way to the guest.
         self.reach(now, service);
         Ok(Idleness::Busy { last: now, open: 0 })
+    }
+
+    /// When a guest's last packet came or went, and how many of its connections are open.
+    ///
+    /// # Errors
+    /// Linux does not say.
+    pub fn traffic(&self, now: Moment, service: ServiceId) -> io::Result<(Moment, usize)> {
+        let quiet = self.forwarding.quiet_for(self.outside.services[service.0].mac)?;
+        Ok((now.before(quiet), 0))
     }
 
     /// A service's guest is gone.

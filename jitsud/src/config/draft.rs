@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use super::address::{Addressing, Claims, Wish};
 use super::mac::Mac;
+use super::policy::Policy;
 use super::quota::Quota;
 use super::reader::Line;
 use super::vif::{self, VifDraft};
-use super::{
-    Config, Disk, Key, Loaded, Node, Place, Problem, ReadyKey, Service, Stop, TimeServer, in_file_order,
-};
+use super::{Config, Disk, Key, Loaded, Node, Place, Problem, ReadyKey, Service, TimeServer, in_file_order};
 
 /// A configuration whose addresses may still be missing, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,10 +78,8 @@ pub(super) struct Settings {
     pub vcpus: u32,
     pub weight: u16,
     pub cmdline: String,
-    pub ttl: Duration,
-    pub idle: Duration,
+    pub policy: Policy,
     pub boot_timeout: Duration,
-    pub stop: Stop,
     pub wait_for_key: ReadyKey,
     pub keys: Vec<Key>,
     pub vifs: Vec<VifDraft>,
@@ -252,10 +249,14 @@ impl Settings {
             vcpus: self.vcpus,
             weight: self.weight,
             cmdline: self.cmdline,
-            ttl: self.ttl,
-            idle: self.idle,
+            start: self.policy.start,
+            answer: self.policy.answer,
+            ttl: self.policy.ttl,
+            idle: self.policy.idle,
+            min_uptime: self.policy.min_uptime,
+            max_uptime: self.policy.max_uptime,
+            stop: self.policy.stop,
             boot_timeout: self.boot_timeout,
-            stop: self.stop,
             wait_for_key: self.wait_for_key,
             keys: self.keys,
         }

@@ -21,6 +21,7 @@ mod keys;
 mod mac;
 mod names;
 mod node;
+mod policy;
 mod problem;
 mod quota;
 mod reader;
@@ -43,6 +44,7 @@ pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, rea
 pub use keys::{Key, ReadyKey};
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
+pub use policy::DEFAULT_ANSWER;
 pub use problem::{MAX_PROBLEMS, Problem, Unusable};
 pub use quota::Quota;
 pub use service::{MAX_CMDLINE, MAX_MEMORY_MIB, MAX_VCPUS};
@@ -130,10 +132,18 @@ pub struct Service {
     pub weight: u16,
     /// The guest's own arguments, at most [`MAX_CMDLINE`] bytes; the node puts `ip=` in front.
     pub cmdline: String,
+    /// Who starts it.
+    pub start: Start,
+    /// When a query is answered that starts it.
+    pub answer: Answer,
     /// How long a DNS answer may be cached.
     pub ttl: Duration,
-    /// How long it runs on without a request; never less than `ttl`.
+    /// How long it runs on without a query or a packet; never less than `ttl`.
     pub idle: Duration,
+    /// It is not ended for want of traffic, or for another service's sake, before it has been up for so long.
+    pub min_uptime: Duration,
+    /// It is ended when it has been up for so long, whatever it does; never less than `min_uptime`.
+    pub max_uptime: Option<Duration>,
     /// How long it may take to get ready.
     pub boot_timeout: Duration,
     /// How it is ended.
@@ -144,9 +154,45 @@ pub struct Service {
     pub keys: Vec<Key>,
 }
 
+/// Who starts a service.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Start {
+    /// Queries for its name, and packets to its address.
+    #[default]
+    Summon,
+    /// The node, as soon as it is up; and again when it has ended by itself. It is not ended for want of traffic, or
+    /// for another service's sake.
+    Always,
+    /// An administrator. Neither query nor packet starts it.
+    Manual,
+}
+
+impl Start {
+    /// As in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Start::Summon => "summon",
+            Start::Always => "always",
+            Start::Manual => "manual",
+        }
+    }
+}
+
+/// When a query is answered that starts a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// When there is room for its domain and it is being built: what the client then sends is kept for it.
+    Start,
+    /// When it accepts connections.
+    Ready,
+}
+
 /// How a service is ended when it is not needed any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stop {
+    /// Its domain stands still, with its memory and connections, until somebody wants it. When it has to go for another
+    /// reason, it is destroyed.
+    Pause,
     /// Its domain is destroyed.
     Destroy,
     /// Its guest is asked to switch itself off.

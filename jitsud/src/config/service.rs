@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, Stop, address, disk, keys, names, vif};
+use super::{NodeDraft, address, disk, keys, names, policy, vif};
 use crate::domain::DEFAULT_WEIGHT;
 
-pub(super) const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 22] = [
     "name",
     "dns",
     "address",
@@ -20,8 +20,12 @@ pub(super) const KEYS: [&str; 18] = [
     "vcpus",
     "weight",
     "cmdline",
+    "start",
+    "answer",
     "ttl",
     "idle",
+    "min_uptime",
+    "max_uptime",
     "boot_timeout",
     "stop",
     "stop_timeout",
@@ -42,16 +46,9 @@ pub const MAX_VCPUS: u32 = 8;
 pub const MAX_CMDLINE: usize = 896;
 
 const DEFAULT_MEMORY_MIB: u32 = 16;
-const DEFAULT_TTL: u32 = 60;
 const DEFAULT_BOOT_TIMEOUT: u32 = 10;
 
-/// Longest TTL in seconds, a day: what is cached longer outlives every sensible idle time.
-const MAX_TTL: u32 = 86_400;
-/// Longest idle time in seconds, a week.
-const MAX_IDLE: u32 = 604_800;
 const MAX_BOOT_TIMEOUT: u32 = 300;
-const DEFAULT_STOP_TIMEOUT: u32 = 10;
-const MAX_STOP_TIMEOUT: u32 = 300;
 
 /// Where a zImage is put, counted from the beginning of memory; what is below holds page tables.
 const IMAGE_OFFSET: u64 = 0x8000;
@@ -99,9 +96,8 @@ pub fn read(
     let vcpus = reader.number("vcpus", 1, MAX_VCPUS, "CPUs");
     let weight = reader.number("weight", 1, u16::MAX.into(), "(256 is a domain's usual share)");
     let cmdline = cmdline(reader);
-    let (ttl, idle) = times(reader);
+    let policy = policy::read(reader);
     let boot_timeout = reader.number("boot_timeout", 1, MAX_BOOT_TIMEOUT, "seconds");
-    let stop = stop(reader);
     let wait_for_key = keys::wait_for_key(reader);
     let keys = keys::keys(reader, &wait_for_key);
     let vifs = vif::read(reader);
@@ -118,10 +114,8 @@ pub fn read(
             vcpus: vcpus.map_or(1, |vcpus| vcpus.value),
             weight: weight.and_then(|weight| weight.value.try_into().ok()).unwrap_or(DEFAULT_WEIGHT),
             cmdline,
-            ttl,
-            idle,
+            policy,
             boot_timeout: seconds(boot_timeout.map_or(DEFAULT_BOOT_TIMEOUT, |timeout| timeout.value)),
-            stop,
             wait_for_key,
             keys,
             vifs,
@@ -321,44 +315,6 @@ fn cmdline(reader: &mut Reader<'_, '_>) -> String {
     value.to_owned()
 }
 
-fn times(reader: &mut Reader<'_, '_>) -> (Duration, Duration) {
-    let ttl = reader.number("ttl", 1, MAX_TTL, "seconds").map_or(DEFAULT_TTL, |ttl| ttl.value);
-    let Some(idle) = reader.number("idle", 1, MAX_IDLE, "seconds") else {
-        // Twice, so that a client that asks again when its answer expires always finds the service up.
-        return (seconds(ttl), seconds(2 * ttl));
-    };
-    if idle.value < ttl {
-        let what = format!("idle = {} s is shorter than ttl = {ttl} s", idle.value);
-        let fix = format!("give idle at least {ttl}: cached answers would lead to a stopped service");
-        reader.problem(idle.line, what, fix);
-    }
-    (seconds(ttl), seconds(idle.value))
-}
-
-fn stop(reader: &mut Reader<'_, '_>) -> Stop {
-    let timeout = reader.number("stop_timeout", 1, MAX_STOP_TIMEOUT, "seconds");
-    let example = "stop = \"shutdown\"";
-    let how = reader.string("stop", example);
-    match how.map(|how| how.value) {
-        Some("shutdown") => {
-            let timeout = timeout.map_or(DEFAULT_STOP_TIMEOUT, |timeout| timeout.value);
-            return Stop::Shutdown { timeout: seconds(timeout) };
-        }
-        Some("destroy") | None => {
-            if let Some(timeout) = timeout {
-                let fix = format!("write {example}, or remove stop_timeout");
-                reader.problem(timeout.line, "stop_timeout is for guests that are asked to shut down", fix);
-            }
-        }
-        Some(other) => {
-            let line = reader.line_of("stop");
-            let fix = "write \"destroy\", or \"shutdown\" for a guest that can switch itself off";
-            reader.problem(line, format!("stop = {other:?} is not known"), fix);
-        }
-    }
-    Stop::Destroy
-}
-
-fn seconds(number: u32) -> Duration {
+pub(super) fn seconds(number: u32) -> Duration {
     Duration::from_secs(number.into())
 }

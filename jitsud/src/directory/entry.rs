@@ -1,7 +1,12 @@
 //! One service: its state, who waits for it, and what is counted.
 //!
 //! Every change of state goes through [`Entry::set_state`]. The other functions are the reactions to inputs;
-//! each looks at the state once and does nothing where the input has no meaning.
+//! each looks at the state once and does nothing where the input has no meaning. What people and packets ask for is in
+//! `requests.rs`, what the driver reports in `reports.rs`, and when a life ends by itself in `idleness.rs`.
+
+mod idleness;
+mod reports;
+mod requests;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,10 +15,10 @@ use xen_sys::DomId;
 
 use super::state::Early;
 use super::{
-    Afterwards, Death, Effect, Event, FIRST_BACK_OFF, Incarnation, LONGEST_BACK_OFF, MAX_WAITING, Moment,
-    NO_ROOM_PAUSE, Outbox, Phase, SOUND_AFTER, Stage, State, Ticket, Timeline,
+    Afterwards, Effect, Event, FIRST_BACK_OFF, Incarnation, LONGEST_BACK_OFF, MAX_WAITING, Moment,
+    NO_ROOM_PAUSE, Outbox, Phase, Room, SOUND_AFTER, Stage, State, Ticket, Timeline, Watch, Withdrawal,
 };
-use crate::config::{Service, Stop};
+use crate::config::{Answer, Service, Start, Stop};
 use crate::summoner::{ServiceId, SummonError, Summoned};
 
 /// One service of the directory.
@@ -21,23 +26,54 @@ use crate::summoner::{ServiceId, SummonError, Summoned};
 pub struct Entry {
     id: ServiceId,
     service: Service,
+    /// What its domain takes.
+    room: Room,
     state: State,
     since: Moment,
     /// The number of the current or last life; 0 before the first.
     life: u64,
     /// When the current or last life got ready.
     ready_since: Option<Moment>,
+    /// There is room for this life, and whoever asks may be told where it will answer.
+    committed: bool,
+    /// What it is to be started for again after its current life.
+    wanted: Option<Wish>,
+    /// An administrator has stopped it, or the node goes down: it does not start by itself.
+    kept_off: bool,
     /// Failures without a sound life between them.
     failures_in_a_row: u32,
-    waiting: VecDeque<Waiter>,
+    /// Since when room is wanted for this life.
+    room_wanted_since: Option<Moment>,
+    /// How often there was none for this life.
+    no_room_in_a_row: u32,
+    waiting: VecDeque<Ticket>,
+    /// When there was last a sign of life: a request, a packet, or that it got ready.
+    last_seen: Moment,
+    traffic: KnownTraffic,
     statistics: Statistics,
     timeline: Timeline,
 }
 
-#[derive(Debug)]
-struct Waiter {
-    ticket: Ticket,
-    received: Moment,
+/// What a service is started for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wish {
+    /// A question that arrived then.
+    Query(Moment),
+    /// A packet that arrived then.
+    Packet(Moment),
+    /// An administrator says so.
+    Order,
+    /// It is to run always.
+    Policy,
+}
+
+/// What the driver has last said of a life's packets; it looks when it has to, not all the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KnownTraffic {
+    /// When the last packet that is known of came or went.
+    pub last_packet: Option<Moment>,
+    /// Open connections.
+    pub open: usize,
 }
 
 /// What is counted for a service since the daemon started.
@@ -47,6 +83,8 @@ pub struct Statistics {
     pub starts: u64,
     /// Requests, whatever came of them.
     pub requests: u64,
+    /// Packets that asked for it while it was not up, of which the driver has told.
+    pub wakes: u64,
     /// Lives that ended in failure.
     pub failures: u64,
     /// When the last request came.
@@ -58,12 +96,20 @@ impl Entry {
         Entry {
             id,
             service,
+            room: Room::default(),
             state: State::Off,
             since: now,
             life: 0,
             ready_since: None,
+            committed: false,
+            wanted: None,
+            kept_off: false,
             failures_in_a_row: 0,
+            room_wanted_since: None,
+            no_room_in_a_row: 0,
             waiting: VecDeque::new(),
+            last_seen: now,
+            traffic: KnownTraffic::default(),
             statistics: Statistics::default(),
             timeline: Timeline::default(),
         }
@@ -99,24 +145,67 @@ impl Entry {
         self.statistics
     }
 
+    /// What is known of its packets.
+    pub fn traffic(&self) -> KnownTraffic {
+        self.traffic
+    }
+
     /// The stages of the last start, complete or not.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
+    }
+
+    /// Since when the current life has been ready, paused or not.
+    pub fn ready_since(&self) -> Option<Moment> {
+        self.ready_since.filter(|_| matches!(self.state, State::Ready { .. } | State::Paused { .. }))
+    }
+
+    /// When the current life is ended, whatever it does.
+    pub fn ends_at(&self) -> Option<Moment> {
+        Some(self.ready_since()?.after(self.service.max_uptime?))
     }
 
     pub(super) fn timeline_mut(&mut self) -> &mut Timeline {
         &mut self.timeline
     }
 
+    pub(super) fn room(&self) -> Room {
+        self.room
+    }
+
+    pub(super) fn set_room(&mut self, room: Room) {
+        self.room = room;
+    }
+
+    pub(super) fn last_seen(&self) -> Moment {
+        self.last_seen
+    }
+
+    pub(super) fn room_wanted_since(&self) -> Option<Moment> {
+        self.room_wanted_since
+    }
+
     /// When [`Entry::timer`] has something to do.
     pub(super) fn deadline(&self) -> Option<Moment> {
         match &self.state {
-            State::Booting { until, .. } | State::Ready { until, .. } | State::ShuttingDown { until, .. } => {
-                Some(*until)
+            State::Off => self.starts_by_itself().then_some(self.since),
+            State::Failed { until, no_room, .. } => {
+                let at = if *no_room { self.since.after(super::ALWAYS_RETRY) } else { *until };
+                self.starts_by_itself().then_some(at)
             }
+            State::Building { .. } => None,
+            State::AwaitingRoom { until, .. }
+            | State::Booting { until, .. }
+            | State::ShuttingDown { until, .. } => Some(*until),
+            State::Ready { watch, .. } => watch.until().into_iter().chain(self.ends_at()).min(),
+            State::Paused { .. } => self.ends_at(),
             State::Stopping { retry, .. } => *retry,
-            State::Off | State::Building { .. } | State::Failed { .. } => None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn waited_for_room(&self) -> bool {
+        self.no_room_in_a_row > 0
     }
 
     pub(super) fn remember(&mut self, life: u64, counted: Statistics) {
@@ -124,255 +213,74 @@ impl Entry {
         self.statistics = counted;
     }
 
-    pub(super) fn take_over(&mut self, now: Moment, life: u64, domid: DomId, ready: bool, out: &mut Outbox) {
-        if self.state != State::Off {
-            return self.meaningless("taken over");
-        }
-        self.life = life;
-        let why = "it has been running since before this daemon";
-        if ready {
-            self.ready_since = Some(now);
-            let until = now.after(self.service.idle);
-            self.set_state(now, State::Ready { domid, until }, why, out);
-        } else {
-            let until = now.after(self.service.boot_timeout);
-            self.set_state(now, State::Booting { domid, until }, why, out);
-        }
-    }
-
-    pub(super) fn summon(&mut self, now: Moment, received: Moment, ticket: Ticket, out: &mut Outbox) {
-        self.statistics.requests += 1;
-        self.statistics.last_request = Some(received);
-        let idle = self.service.idle;
-        match &mut self.state {
-            State::Ready { until, .. } => {
-                *until = now.after(idle);
-                out.answer(ticket, Ok(self.summoned()));
-            }
-            State::Failed { reason, until }
-            | State::Stopping { then: Afterwards::Failed { reason, until }, .. }
-                if now < *until =>
-            {
-                out.answer(ticket, Err(refusal(reason, *until, now)));
-            }
-            // The back-off is over, but not what is left of the failed life.
-            State::Stopping { then: then @ Afterwards::Failed { .. }, tries: 0, .. } => {
-                *then = Afterwards::Off;
-                self.wait(received, ticket, out);
-            }
-            State::Stopping { then: Afterwards::Failed { reason, until }, .. } => {
-                out.answer(ticket, Err(refusal(reason, *until, now)));
-            }
-            State::Building { .. }
-            | State::Booting { .. }
-            | State::ShuttingDown { .. }
-            | State::Stopping { then: Afterwards::Off, .. } => self.wait(received, ticket, out),
-            State::Off | State::Failed { .. } => {
-                self.wait(received, ticket, out);
-                self.start(now, out);
-            }
-        }
-    }
-
-    pub(super) fn built(&mut self, now: Moment, domid: DomId, out: &mut Outbox) {
-        let State::Building { early } = &mut self.state else {
-            return self.meaningless("built");
-        };
-        let early = early.take();
-        let until = now.after(self.service.boot_timeout);
-        self.set_state(now, State::Booting { domid, until }, "the domain was built", out);
-        match early {
-            None => {}
-            Some(Early::Ready(at)) => self.ready(now, at, out),
-            Some(Early::Died(reason)) => self.fail(now, reason, out),
-            Some(Early::Unwanted(why)) => self.destroy(now, Afterwards::Off, &why, out),
-        }
-    }
-
-    pub(super) fn build_failed(&mut self, now: Moment, reason: String, out: &mut Outbox) {
-        let State::Building { early } = &self.state else {
-            return self.meaningless("build failed");
-        };
-        if matches!(early, Some(Early::Unwanted(_))) {
-            self.set_state(now, State::Off, "it was not wanted any more, and could not be built", out);
-            self.restart_if_wanted(now, out);
-        } else {
-            self.fail(now, reason, out);
-        }
-    }
-
-    pub(super) fn no_room(&mut self, now: Moment, reason: String, out: &mut Outbox) {
-        let State::Building { early } = &self.state else {
-            return self.meaningless("no room");
-        };
-        // It was none.
-        self.statistics.starts -= 1;
-        if matches!(early, Some(Early::Unwanted(_))) {
-            self.set_state(now, State::Off, "it was not wanted any more, and there was no room", out);
-            return self.restart_if_wanted(now, out);
-        }
-        let until = now.after(NO_ROOM_PAUSE);
-        self.answer_all(&Err(refusal(&reason, until, now)), out);
-        self.set_state(now, State::Failed { reason: reason.clone(), until }, &reason, out);
-    }
-
-    pub(super) fn ready(&mut self, now: Moment, at: Moment, out: &mut Outbox) {
-        match &mut self.state {
-            State::Building { early } => {
-                early.get_or_insert(Early::Ready(at));
-            }
-            State::Booting { domid, .. } => {
-                let (domid, until) = (*domid, now.after(self.service.idle));
-                self.ready_since = Some(now);
-                self.timeline.note(Stage::GuestReady, at);
-                self.set_state(now, State::Ready { domid, until }, "it accepts connections", out);
-                if !self.waiting.is_empty() {
-                    self.timeline.note(Stage::Answered, now);
-                }
-                self.answer_all(&Ok(self.summoned()), out);
-            }
-            _ => self.meaningless("ready"),
-        }
-    }
-
-    pub(super) fn died(&mut self, now: Moment, death: Death, detail: &str, out: &mut Outbox) {
-        let colon = if detail.is_empty() { "" } else { ": " };
-        let early_reason = format!("its domain {} before it was ready{colon}{detail}", death.as_str());
-        match &mut self.state {
-            State::Building { early: Some(Early::Died(_) | Early::Unwanted(_)) } => {}
-            State::Building { early } => *early = Some(Early::Died(early_reason)),
-            State::Booting { .. } => self.fail(now, early_reason, out),
-            // A guest may end itself when it has nothing to do. The next request starts it again.
-            State::Ready { .. } if matches!(death, Death::Poweroff | Death::Reboot) => {
-                self.destroy(now, Afterwards::Off, &format!("its domain {}", death.as_str()), out);
-            }
-            State::Ready { .. } => {
-                self.fail(now, format!("its domain {}{colon}{detail}", death.as_str()), out);
-            }
-            State::ShuttingDown { .. } => {
-                let why = format!("its domain {}", death.as_str());
-                if !matches!(death, Death::Poweroff) {
-                    tracing::warn!(service = self.service.name, "asked to shut down, {why}{colon}{detail}");
-                }
-                self.destroy(now, Afterwards::Off, &why, out);
-            }
-            _ => self.meaningless("died"),
-        }
-    }
-
-    pub(super) fn stopped(&mut self, now: Moment, out: &mut Outbox) {
-        let State::Stopping { then, .. } = &self.state else {
-            return self.meaningless("stopped");
-        };
-        match then.clone() {
-            Afterwards::Off => {
-                self.set_state(now, State::Off, "its domain is gone", out);
-                self.restart_if_wanted(now, out);
-            }
-            Afterwards::Failed { reason, until } => {
-                self.set_state(now, State::Failed { reason, until }, "its domain is gone", out);
-            }
-        }
-    }
-
-    pub(super) fn stop_failed(&mut self, now: Moment, reason: &str, out: &mut Outbox) {
-        let State::Stopping { then, retry, tries, .. } = &mut self.state else {
-            return self.meaningless("stop failed");
-        };
-        *tries += 1;
-        let (reason, until) =
-            (format!("its last domain could not be destroyed: {reason}"), now.after(back_off(*tries)));
-        tracing::error!(service = self.service.name, "{reason}");
-        *retry = Some(until);
-        *then = Afterwards::Failed { reason: reason.clone(), until };
-        self.answer_all(&Err(refusal(&reason, until, now)), out);
-    }
-
-    pub(super) fn stop(&mut self, now: Moment, why: &str, error: &SummonError, out: &mut Outbox) {
-        self.answer_all(&Err(error.clone()), out);
-        self.failures_in_a_row = 0;
-        match &mut self.state {
-            State::Off => {}
-            State::Failed { .. } => self.set_state(now, State::Off, why, out),
-            State::Building { early } => *early = Some(Early::Unwanted(why.to_owned())),
-            State::Booting { .. } => self.destroy(now, Afterwards::Off, why, out),
-            State::Ready { .. } => self.end(now, why, out),
-            State::ShuttingDown { .. } => {}
-            State::Stopping { then, tries: 0, .. } => *then = Afterwards::Off,
-            State::Stopping { .. } => {}
-        }
-    }
-
-    pub(super) fn timer(&mut self, now: Moment, out: &mut Outbox) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return;
-        }
-        match &mut self.state {
-            State::Booting { .. } => {
-                let reason = format!(
-                    "it did not become ready within {} s: it writes {} when it accepts connections",
-                    self.service.boot_timeout.as_secs(),
-                    self.service.wait_for_key
-                );
-                self.fail(now, reason, out);
-            }
-            State::Ready { .. } => {
-                self.failures_in_a_row = 0;
-                let why = format!("nobody asked for {} s", self.service.idle.as_secs());
-                self.end(now, &why, out);
-            }
-            State::ShuttingDown { .. } => {
-                let timeout = match self.service.stop {
-                    Stop::Shutdown { timeout } => timeout.as_secs(),
-                    Stop::Destroy => 0,
-                };
-                let why = format!("its domain did not switch itself off within {timeout} s");
-                tracing::warn!(service = self.service.name, "{why}: it is destroyed");
-                self.destroy(now, Afterwards::Off, &why, out);
-            }
-            State::Stopping { domid, retry, .. } => {
-                *retry = None;
-                let domid = *domid;
-                out.effects.push(Effect::Destroy { incarnation: self.incarnation(), domid });
-            }
-            State::Off | State::Building { .. } | State::Failed { .. } => {}
-        }
+    fn starts_by_itself(&self) -> bool {
+        self.service.start == Start::Always && !self.kept_off
     }
 
     fn summoned(&self) -> Summoned {
         Summoned { address: self.service.address, ttl: self.service.ttl }
     }
 
-    fn wait(&mut self, received: Moment, ticket: Ticket, out: &mut Outbox) {
+    /// Whether who asks now can be sent to its address at once.
+    fn may_be_told(&self) -> bool {
+        match &self.state {
+            State::Ready { .. } => true,
+            State::Building { early: None | Some(Early::Ready(_)) } | State::Booting { .. } => {
+                self.committed && self.service.answer == Answer::Start
+            }
+            _ => false,
+        }
+    }
+
+    fn wait(&mut self, ticket: Ticket, out: &mut Outbox) {
         if self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back(Waiter { ticket, received });
+            self.waiting.push_back(ticket);
         } else {
             out.answer(ticket, Err(SummonError::Busy));
         }
     }
 
     fn answer_all(&mut self, outcome: &Result<Summoned, SummonError>, out: &mut Outbox) {
-        for waiter in self.waiting.drain(..) {
-            out.answer(waiter.ticket, outcome.clone());
+        for ticket in self.waiting.drain(..) {
+            out.answer(ticket, outcome.clone());
         }
     }
 
-    fn restart_if_wanted(&mut self, now: Moment, out: &mut Outbox) {
+    /// Tells everybody who waits where it answers.
+    fn tell_all(&mut self, now: Moment, out: &mut Outbox) {
         if !self.waiting.is_empty() {
-            self.start(now, out);
+            self.timeline.note(Stage::Answered, now);
         }
+        self.answer_all(&Ok(self.summoned()), out);
     }
 
-    fn start(&mut self, now: Moment, out: &mut Outbox) {
+    fn start(&mut self, now: Moment, wish: Wish, out: &mut Outbox) {
         self.life += 1;
         self.ready_since = None;
-        self.statistics.starts += 1;
+        self.room_wanted_since = None;
+        self.no_room_in_a_row = 0;
+        (self.wanted, self.kept_off) = (None, false);
+        self.traffic = KnownTraffic::default();
         self.timeline = Timeline::default();
-        if let Some(first) = self.waiting.front() {
-            self.timeline.note(Stage::QueryReceived, first.received);
+        match wish {
+            Wish::Query(at) => self.timeline.note(Stage::QueryReceived, at),
+            Wish::Packet(at) => self.timeline.note(Stage::PacketReceived, at),
+            Wish::Order | Wish::Policy => {}
         }
         self.timeline.note(Stage::BuildStarted, now);
-        self.set_state(now, State::Building { early: None }, "it was asked for", out);
+        let why = match wish {
+            Wish::Query(_) => "it was asked for",
+            Wish::Packet(_) => "a packet has come for it",
+            Wish::Order => "the administrator wants it to run",
+            Wish::Policy => "it is to run always",
+        };
+        self.build(now, why, out);
+    }
+
+    fn build(&mut self, now: Moment, why: &str, out: &mut Outbox) {
+        self.committed = false;
+        self.statistics.starts += 1;
+        self.set_state(now, State::Building { early: None }, why, out);
         out.effects.push(Effect::Build { incarnation: self.incarnation() });
     }
 
@@ -384,17 +292,19 @@ impl Entry {
         self.failures_in_a_row += 1;
         self.statistics.failures += 1;
         let until = now.after(back_off(self.failures_in_a_row));
+        self.wanted = None;
         self.answer_all(&Err(refusal(&reason, until, now)), out);
         if self.state.domid().is_some() {
             let then = Afterwards::Failed { reason: reason.clone(), until };
             self.destroy(now, then, &reason, out);
         } else {
-            self.set_state(now, State::Failed { reason: reason.clone(), until }, &reason, out);
+            let failed = State::Failed { reason: reason.clone(), until, no_room: false };
+            self.set_state(now, failed, &reason, out);
         }
     }
 
-    /// Ends a life that nobody needs any more, in the way that the service wants. Only for [`State::Ready`]: who is
-    /// still booting need not be able to shut down.
+    /// Ends a life that nobody needs any more, in the way that the service wants. Who is still booting need not be able
+    /// to shut down, and who is paused cannot.
     fn end(&mut self, now: Moment, why: &str, out: &mut Outbox) {
         match (&self.state, self.service.stop) {
             (State::Ready { domid, .. }, Stop::Shutdown { timeout }) => {

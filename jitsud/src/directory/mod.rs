@@ -1,13 +1,16 @@
 //! Who is asked for, who runs, who is stopped: the table of services and one state machine for each.
 //!
 //! ```text
-//!          summon            built            ready
-//!   Off ───────────▶ Building ─────▶ Booting ───────▶ Ready ──┐ summon: answered at once,
-//!    ▲                  │               │              │  ▲───┘ idle time starts again
-//!    │                  │ build failed  │ timeout,     │ idle, stop, end of the domain
-//!    │                  ▼               │ crash        ▼
-//!    │                Failed ◀──────────┴────────▶ Stopping ──▶ Off, Failed or Building
-//!    └──────── stop ────┘  back-off, then summon: Building
+//!          request,           built            ready
+//!   Off ───packet──▶ Building ─────▶ Booting ───────▶ Ready ◀───── request, packet ─────┐
+//!    ▲                │  ▲  │           │              │  └─ idle, stop = "pause" ─▶ Paused
+//!    │       no room  │  │  │ failed    │ timeout,     │ idle, too old, room, stop,      │
+//!    │                ▼  │  │           │ crash        │ end of the domain               │
+//!    │       AwaitingRoom┘  │           │              ▼                                 │
+//!    │        │ none to be  │           ├─────────▶ Stopping ◀── too old, room, stop ────┘
+//!    │        ▼ made        ▼           │              │
+//!    │       Failed ◀───────┴───────────┘              ├──▶ Failed
+//!    └─ stop ─┘  back-off, then request: Building      └──▶ Off, and Building if it was asked for meanwhile
 //! ```
 //!
 //! A service with `stop = "shutdown"` goes from Ready to Stopping by way of ShuttingDown, where its guest has
@@ -15,21 +18,46 @@
 //!
 //! A pure core: time is an argument ([`Moment`]), what is to be done comes back as [`Effect`]s. The driver
 //! executes them and reports what happened as [`Input`]s, in whatever order it happens. It relies on the
-//! driver for one thing only: that every [`Effect::Build`] is answered by `Built`, `BuildFailed` or `NoRoom`, and every
-//! [`Effect::Destroy`] by `Stopped` or `StopFailed`.
+//! driver for one thing only: that each effect has its report,
 //!
-//! A domain that an earlier daemon has left goes to its service with [`Directory::take_over`]: from Off to Booting or
-//! Ready.
+//! | effect                     | report                                                    |
+//! |-----------------------------|-----------------------------------------------------------|
+//! | [`Effect::Build`]          | `NoRoom`, or `Committed` and then `Built`, `BuildFailed` or `NoRoom` |
+//! | [`Effect::Destroy`]        | `Stopped` or `StopFailed`                                 |
+//! | [`Effect::WithdrawIfIdle`] | `Withdrawn` or `Busy`                                     |
+//! | [`Effect::Survey`]         | `Traffic`                                                 |
+//! | [`Effect::Pause`], [`Effect::Resume`] | `Died` if it fails, otherwise none             |
+//!
+//! # Who is told, and when
+//! With `answer = "start"` a request is answered when there is room for the domain and it is being built: from
+//! then on its packets are kept for it. With `answer = "ready"` it is answered when the guest accepts connections.
+//!
+//! # When nobody needs it
+//! A request, a packet to or from the guest, and the moment when it gets ready are signs of life. `idle` after
+//! the last one the driver is asked to take the guest's packets from it if there was none since: in one step with the
+//! look, so that no connection is cut that begins at just that moment. Until the life has ended it can be given them back
+//! ([`Effect::Restore`]), if somebody asks. Open connections keep it up for [`CONNECTION_LIFE`] of silence, but for
+//! one with `stop = "pause"`: they outlive the pause. What ends for another reason is not looked at.
+//!
+//! # When there is no room
+//! Those go that were used least recently, if that makes enough room: who is ready or paused, has no open connection,
+//! has been quiet for [`QUIET_BEFORE_EVICTION`], is old enough and need not run always. Ready ones have their packets
+//! taken from them first, as above, and stay if they are not quiet. Who waits is built when all have gone, or stay. Then
+//! there may be room or not: it begins again, up to [`MAX_SEARCHES`] times and for [`ROOM_TIMEOUT`].
+//!
+//! A domain that an earlier daemon has left goes to its service with [`Directory::take_over`]: from Off to Booting,
+//! Ready or Paused.
 //!
 //! What holds at all times (and is tested by simulation): a service has at most one domain; a ticket is
 //! answered exactly once; reports about an earlier [`Incarnation`] change nothing; no more than
-//! [`MAX_WAITING`] tickets wait for one service.
+//! [`MAX_WAITING`] tickets wait for one service; who has open connections is ended neither for idleness nor for room;
+//! every state that is not to last has a deadline, or a report that is due.
 //!
-//! Not here: whether there is room for a domain, which the driver finds out, and packets as a sign of life; requests
-//! alone keep a service up.
+//! Not here: whether there is room for a domain, and which packets there are. The driver finds that out.
 
 mod entry;
 mod moment;
+mod room;
 #[cfg(test)]
 mod simulation;
 mod state;
@@ -45,9 +73,10 @@ use xen_sys::DomId;
 use crate::config::Config;
 use crate::summoner::{ServiceId, SummonError, Summoned};
 
-pub use entry::{Entry, Statistics};
+pub use entry::{Entry, KnownTraffic, Statistics};
 pub use moment::Moment;
-pub use state::{Afterwards, Phase, State};
+pub use room::{Room, Traffic};
+pub use state::{Afterwards, Phase, Search, State, Watch, Withdrawal};
 pub use timeline::{Stage, Timeline};
 
 /// Most tickets that wait for one service. With more, clients are told that the node is busy.
@@ -62,6 +91,25 @@ pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 /// How long a service for which there was no room is not tried again. Always the same: it is not to blame, and room may
 /// come at any time. It bounds what clients that ask over and over can make the node do.
 pub const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+/// An `always` service for which there was no room is tried again after so long, if nobody asks for it before.
+pub const ALWAYS_RETRY: Duration = Duration::from_secs(10);
+
+/// How long it may take to make room for a service. Clients ask again after 5 s, and give up soon afterwards
+/// (resolv.conf(5)).
+pub const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often room is looked for, for one life of a service: those that were to be ended may turn out to be in use.
+pub const MAX_SEARCHES: u32 = 8;
+
+/// Who has had a request or a packet in this time is not ended to make room for another.
+pub const QUIET_BEFORE_EVICTION: Duration = Duration::from_secs(1);
+
+/// An open connection on which nothing is sent for so long counts no more (RFC 5382, REQ-5: 2 h 4 min).
+pub const CONNECTION_LIFE: Duration = Duration::from_secs(2 * 60 * 60 + 4 * 60);
+
+/// Least time between two looks at whether a service is idle, whatever the driver says about its last packet.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A service that has been ready for this long counts as sound again: its next failure is a first one.
 pub const SOUND_AFTER: Duration = Duration::from_secs(10);
@@ -81,6 +129,17 @@ pub struct Incarnation {
 /// The driver's name for one request that waits for an outcome.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
+
+/// How far a domain had got that an earlier daemon has left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It was not ready yet.
+    Booting,
+    /// It accepts connections.
+    Ready,
+    /// It stands still.
+    Paused,
+}
 
 /// How a domain came to its end by itself: `SHUTDOWN_*` (`xen/include/public/sched.h`), or worse.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,6 +170,23 @@ pub enum Input {
         /// Names the request in [`Effect::Answer`].
         ticket: Ticket,
     },
+    /// A packet has come for a service that is not up. It is kept, and answered according to the state that follows.
+    Woken {
+        /// Which.
+        service: ServiceId,
+        /// When it came.
+        at: Moment,
+    },
+    /// An administrator wants the service to run. Also ends a back-off.
+    Start {
+        /// Which.
+        service: ServiceId,
+    },
+    /// There is room for the domain, and it is being built. From now on its packets are kept for it.
+    Committed {
+        /// Of which life.
+        incarnation: Incarnation,
+    },
     /// The domain exists and has been unpaused.
     Built {
         /// Of which life.
@@ -131,6 +207,8 @@ pub enum Input {
         incarnation: Incarnation,
         /// What there is too little of, for people.
         reason: String,
+        /// How much is missing.
+        missing: Room,
     },
     /// The guest wrote its readiness key. May come before [`Input::Built`].
     Ready {
@@ -139,6 +217,29 @@ pub enum Input {
         /// When it was seen.
         at: Moment,
     },
+    /// The guest was quiet, and its packets do not go to it any more. See [`Effect::WithdrawIfIdle`].
+    Withdrawn {
+        /// Of which life.
+        incarnation: Incarnation,
+    },
+    /// The guest was not quiet, and has its packets.
+    Busy {
+        /// Of which life.
+        incarnation: Incarnation,
+        /// When its last packet came or went.
+        last: Moment,
+        /// Its open connections.
+        open: usize,
+    },
+    /// The last of a guest's open connections has been closed, or has been given up.
+    Closed {
+        /// Of which life.
+        incarnation: Incarnation,
+        /// When its last packet came or went.
+        last: Moment,
+    },
+    /// The packets of all guests that are ready or paused; the answer to [`Effect::Survey`].
+    Traffic(Vec<Traffic>),
     /// The domain ended by itself. May come before [`Input::Built`].
     Died {
         /// Of which life.
@@ -174,7 +275,8 @@ pub enum Input {
 /// What is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Make and unpause a domain; report `Built`, `BuildFailed` or `NoRoom`.
+    /// Make and unpause a domain, if there is room; report `Committed` when there is, then `Built` or `BuildFailed`;
+    /// otherwise `NoRoom`.
     Build {
         /// For which life.
         incarnation: Incarnation,
@@ -193,6 +295,42 @@ pub enum Effect {
         /// Its number.
         domid: DomId,
     },
+    /// Look whether the guest is quiet: no packet came or went after `quiet_since`, and no connection is open, unless
+    /// that is not to matter. If so, take its packets from it, so that they are kept, look once more, and report
+    /// `Withdrawn`. Otherwise see to it that it has its packets, and report `Busy`.
+    WithdrawIfIdle {
+        /// Of which life.
+        incarnation: Incarnation,
+        /// Its number.
+        domid: DomId,
+        /// Packets up to then are of no interest.
+        quiet_since: Moment,
+        /// Open connections do not matter.
+        ignore_connections: bool,
+    },
+    /// Give the guest its packets again, those first that have been kept. Comes after `Withdrawn`.
+    Restore {
+        /// Of which life.
+        incarnation: Incarnation,
+        /// Its number.
+        domid: DomId,
+    },
+    /// Let the domain stand still. Its packets have been taken from it.
+    Pause {
+        /// Of which life.
+        incarnation: Incarnation,
+        /// Its number.
+        domid: DomId,
+    },
+    /// Let the domain go on, and give it its packets again, those first that have been kept.
+    Resume {
+        /// Of which life.
+        incarnation: Incarnation,
+        /// Its number.
+        domid: DomId,
+    },
+    /// Find out about the packets of all guests that are ready or paused; report `Traffic`. There is one at a time.
+    Survey,
     /// Tell the requester.
     Answer {
         /// Which request.
@@ -224,6 +362,8 @@ pub struct Directory {
     events: VecDeque<Event>,
     changed: Vec<ServiceId>,
     shutting_down: bool,
+    /// The answer to [`Effect::Survey`] is due.
+    surveying: bool,
 }
 
 /// What a single step of one entry leaves behind.
@@ -244,6 +384,7 @@ impl Directory {
             events: VecDeque::with_capacity(MAX_EVENTS),
             changed: Vec::new(),
             shutting_down: false,
+            surveying: false,
         }
     }
 
@@ -258,18 +399,41 @@ impl Directory {
                 Some(entry) if !self.shutting_down => entry.summon(now, received, ticket, &mut out),
                 _ => out.answer(ticket, Err(SummonError::ShuttingDown)),
             },
+            Input::Woken { service, at } => {
+                if let Some(entry) = self.entries.get_mut(service.0).filter(|_| !self.shutting_down) {
+                    entry.woken(now, at, &mut out);
+                }
+            }
+            Input::Start { service } => {
+                if let Some(entry) = self.entries.get_mut(service.0).filter(|_| !self.shutting_down) {
+                    entry.order(now, &mut out);
+                }
+            }
+            Input::Committed { incarnation } => {
+                self.with(incarnation, |entry| entry.committed(now, &mut out));
+            }
             Input::Built { incarnation, domid } => {
                 self.with(incarnation, |entry| entry.built(now, domid, &mut out));
             }
             Input::BuildFailed { incarnation, reason } => {
                 self.with(incarnation, |entry| entry.build_failed(now, reason, &mut out));
             }
-            Input::NoRoom { incarnation, reason } => {
-                self.with(incarnation, |entry| entry.no_room(now, reason, &mut out));
+            Input::NoRoom { incarnation, reason, missing } => {
+                self.with(incarnation, |entry| entry.no_room(now, reason, missing, &mut out));
             }
             Input::Ready { incarnation, at } => {
                 self.with(incarnation, |entry| entry.ready(now, at, &mut out));
             }
+            Input::Withdrawn { incarnation } => {
+                self.with(incarnation, |entry| entry.withdrawn(now, &mut out));
+            }
+            Input::Busy { incarnation, last, open } => {
+                self.with(incarnation, |entry| entry.busy(now, last, open));
+            }
+            Input::Closed { incarnation, last } => {
+                self.with(incarnation, |entry| entry.note_traffic(now, last, 0));
+            }
+            Input::Traffic(seen) => self.survey(now, &seen, &mut out),
             Input::Died { incarnation, death, detail } => {
                 self.with(incarnation, |entry| entry.died(now, death, &detail, &mut out));
             }
@@ -298,8 +462,21 @@ impl Directory {
                 }
             }
         }
+        // Before those that were ended for others, and are asked for again.
+        self.settle(now, &mut out);
+        for entry in &mut self.entries {
+            entry.restart_if_wanted(now, &mut out);
+        }
         self.note(out.events);
         out.effects
+    }
+
+    /// What each service's domain takes, in the order of the configuration. Those of which it is not known are not
+    /// ended for others.
+    pub fn set_rooms(&mut self, rooms: impl IntoIterator<Item = Room>) {
+        for (entry, room) in self.entries.iter_mut().zip(rooms) {
+            entry.set_room(room);
+        }
     }
 
     /// Goes on counting for a service that is off.
@@ -311,10 +488,10 @@ impl Directory {
 
     /// Gives a service that is off the domain that an earlier daemon has made for it. It has as much time to get ready,
     /// or is kept for as long, as if it had just been made.
-    pub fn take_over(&mut self, now: Moment, incarnation: Incarnation, domid: DomId, ready: bool) {
+    pub fn take_over(&mut self, now: Moment, incarnation: Incarnation, domid: DomId, standing: Standing) {
         let mut out = Outbox::default();
         if let Some(entry) = self.entries.get_mut(incarnation.service.0) {
-            entry.take_over(now, incarnation.number, domid, ready, &mut out);
+            entry.take_over(now, incarnation.number, domid, standing, &mut out);
         }
         self.note(out.events);
     }

@@ -21,6 +21,11 @@ impl Moment {
         Moment(self.0.saturating_add(nanos(delay)))
     }
 
+    /// The moment that much earlier, or the beginning of time.
+    pub fn before(self, delay: Duration) -> Self {
+        Moment(self.0.saturating_sub(nanos(delay)))
+    }
+
     /// Time since `earlier`; zero if that is in the future.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

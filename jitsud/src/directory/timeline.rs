@@ -7,6 +7,8 @@ use super::Moment;
 pub enum Stage {
     /// The question arrived.
     QueryReceived,
+    /// The packet arrived that it was started for, if it was not for a question.
+    PacketReceived,
     /// The builder was asked for a domain.
     BuildStarted,
     /// Xen has made the domain.
@@ -23,8 +25,9 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Stage; 7] = [
+    pub const ALL: [Stage; 8] = [
         Stage::QueryReceived,
+        Stage::PacketReceived,
         Stage::BuildStarted,
         Stage::DomainCreated,
         Stage::Unpaused,
@@ -37,6 +40,7 @@ impl Stage {
     pub fn as_str(self) -> &'static str {
         match self {
             Stage::QueryReceived => "query_received",
+            Stage::PacketReceived => "packet_received",
             Stage::BuildStarted => "build_started",
             Stage::DomainCreated => "domain_created",
             Stage::Unpaused => "unpaused",
@@ -60,6 +64,11 @@ impl Timeline {
     /// The stages reached, in order of [`Stage::ALL`].
     pub fn reached(&self) -> impl Iterator<Item = (Stage, Moment)> + '_ {
         Stage::ALL.into_iter().filter_map(|stage| Some((stage, self.at(stage)?)))
+    }
+
+    /// When that happened which the service was started for, if anything was reached.
+    pub fn begun(&self) -> Option<Moment> {
+        self.reached().next().map(|(_, at)| at)
     }
 
     /// Notes a stage; later reports of the same stage are ignored.

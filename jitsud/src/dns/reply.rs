@@ -129,7 +129,7 @@ impl Outcome {
 
     fn failure(error: &SummonError) -> Self {
         let code = match error {
-            SummonError::Failed { .. } => ERROR_OTHER,
+            SummonError::Failed { .. } | SummonError::NoRoom { .. } | SummonError::Manual => ERROR_OTHER,
             SummonError::Busy | SummonError::ShuttingDown => ERROR_NOT_READY,
         };
         let extended_error = Some((code, error.to_string()));

@@ -23,6 +23,8 @@ use crate::text::chain;
 pub struct Inherited {
     pub record: Record,
     pub life: Life,
+    /// It stands still: by Xen's word, which is newer than the record's if the daemon before ended at a bad moment.
+    pub paused: bool,
 }
 
 /// Takes over what can be, and ends the rest of what is ours. `restored` tells whether XenStore has its state of
@@ -53,7 +55,7 @@ pub fn take_over(
                 Ok(life) => {
                     tracing::info!(%domid, service = record.service, "a running domain is taken over");
                     alive.insert(domid);
-                    inherited.push(Inherited { record, life });
+                    inherited.push(Inherited { record, life, paused: info.is_paused() });
                 }
                 Err(error) => {
                     tracing::error!(%domid, error = %chain(&*error), "a running domain cannot be taken over and ends");

@@ -14,6 +14,7 @@ mod life;
 mod record;
 mod template;
 mod toolstack;
+mod traffic;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::card::Card;
 use crate::clock::Clock;
 use crate::config::{Loaded, ReadyKey};
 use crate::directory::{
-    Death, Directory, Effect, Incarnation, Input, Moment, Stage, State, Statistics, Ticket,
+    Death, Directory, Effect, Incarnation, Input, Moment, Room, Stage, Standing, State, Statistics, Ticket,
 };
 use crate::domain::builder::Step;
 use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Spec, nodes};
@@ -38,7 +39,8 @@ use crate::net::{Network, Vif};
 use crate::schema::{Boot, NodeStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
-use admission::{Need, Shortage, Stock, Taken};
+use crate::xen;
+use admission::{Need, Refusal, Stock, Taken};
 use inherited::Inherited;
 use life::Life;
 use record::{Counters, Record};
@@ -144,6 +146,9 @@ impl Core {
             card,
             clock,
         };
+        let rooms: Vec<Room> =
+            (0..core.specs.len()).map(|index| core.need(ServiceId(index)).into()).collect();
+        core.directory.set_rooms(rooms);
         core.remember();
         estate.inherited.into_iter().for_each(|inherited| core.inherit(inherited));
         // One may have ended while there was no daemon.
@@ -156,8 +161,8 @@ impl Core {
         for (index, service) in self.loaded.config.services.iter().enumerate() {
             let id = ServiceId(index);
             match self.toolstack.store.with(|store| Counters::read(store, &service.name)) {
-                Some(Counters { life, starts, requests, failures }) => {
-                    let counted = Statistics { starts, requests, failures, last_request: None };
+                Some(Counters { life, starts, requests, wakes, failures }) => {
+                    let counted = Statistics { starts, requests, wakes, failures, last_request: None };
                     self.directory.remember(id, life, counted);
                 }
                 // There from the start, so that a life leaves no node behind.
@@ -167,7 +172,7 @@ impl Core {
     }
 
     /// Gives a domain that was taken over to its service, or ends it when its service has gone or moved.
-    fn inherit(&mut self, Inherited { record, mut life }: Inherited) {
+    fn inherit(&mut self, Inherited { record, mut life, paused }: Inherited) {
         let services = &self.loaded.config.services;
         let found = services.iter().position(|service| record.is_of(service));
         let Some(domid) = life.domid else { return };
@@ -181,7 +186,12 @@ impl Core {
             self.captor.attach(incarnation.service, Vif { domid, handle: 0 });
         }
         self.lives.insert(incarnation, life);
-        self.directory.take_over(Moment::now(), incarnation, domid, record.ready);
+        let standing = match (record.ready, paused) {
+            (false, _) => Standing::Booting,
+            (true, false) => Standing::Ready,
+            (true, true) => Standing::Paused,
+        };
+        self.directory.take_over(Moment::now(), incarnation, domid, standing);
         if !record.ready {
             self.await_readiness(incarnation, domid);
         }
@@ -254,20 +264,6 @@ impl Core {
         }
     }
 
-    /// Takes in what packets for services that are not up have come, and starts those.
-    fn packets(&mut self) {
-        let now = Moment::now();
-        for service in self.captor.work(now) {
-            let ticket = Ticket(self.next_ticket);
-            self.next_ticket += 1;
-            self.input(Input::Summon { service, received: now, ticket });
-            // Nothing may have changed; the packet is to be answered all the same.
-            if let Some(entry) = self.directory.entries().get(service.0) {
-                self.captor.follow(Moment::now(), service, entry.state());
-            }
-        }
-    }
-
     fn report(&mut self, report: Report) {
         match report {
             Report::Step(incarnation, step, at) => {
@@ -297,7 +293,9 @@ impl Core {
                 self.lives.remove(&incarnation);
                 let reason = chain(&error);
                 self.input(if error.is_want_of_memory() {
-                    Input::NoRoom { incarnation, reason }
+                    // How much of it was missing is not known.
+                    let missing = Room { pages: self.need(incarnation.service).pages, ..Room::default() };
+                    Input::NoRoom { incarnation, reason, missing }
                 } else {
                     Input::BuildFailed { incarnation, reason }
                 });
@@ -354,11 +352,29 @@ impl Core {
         for effect in self.directory.handle(Moment::now(), input) {
             match effect {
                 Effect::Build { incarnation } => match self.admit(incarnation) {
-                    Ok(()) => self.build(incarnation),
-                    Err(shortage) => {
-                        self.input(Input::NoRoom { incarnation, reason: shortage.to_string() });
+                    Ok(()) => {
+                        self.build(incarnation);
+                        self.input(Input::Committed { incarnation });
+                    }
+                    Err(Refusal { shortage, missing }) => {
+                        self.input(Input::NoRoom { incarnation, reason: shortage.to_string(), missing });
                     }
                 },
+                Effect::WithdrawIfIdle { incarnation, quiet_since, ignore_connections, .. } => {
+                    self.withdraw_if_idle(incarnation, quiet_since, ignore_connections);
+                }
+                Effect::Restore { incarnation, .. } => {
+                    self.captor.reach(Moment::now(), incarnation.service);
+                }
+                Effect::Pause { incarnation, domid } => {
+                    let paused = self.toolstack.hypervisor.pause_domain(domid);
+                    self.report_refusal(incarnation, paused, "it cannot be paused");
+                }
+                Effect::Resume { incarnation, domid } => {
+                    let resumed = self.toolstack.hypervisor.unpause_domain(domid);
+                    self.report_refusal(incarnation, resumed, "it cannot be resumed");
+                }
+                Effect::Survey => self.survey(),
                 Effect::ShutDown { incarnation, domid } => {
                     self.captor.leave(incarnation.service);
                     if let Err(error) = self.toolstack.store.commit(&[nodes::power_off(domid)]) {
@@ -375,6 +391,14 @@ impl Core {
             }
         }
         self.note_changes();
+    }
+
+    /// Reports that Xen does not do with a domain what is asked of it: then it is of no more use.
+    fn report_refusal(&mut self, incarnation: Incarnation, outcome: Result<(), xen::Error>, what: &str) {
+        if let Err(error) = outcome {
+            let detail = format!("{what}: {}", chain(&error));
+            self.input(Input::Died { incarnation, death: Death::Vanished, detail });
+        }
     }
 
     /// Puts away what has become of services, for the next daemon. The record of a domain goes with its nodes.
@@ -403,20 +427,24 @@ impl Core {
     }
 
     /// Whether there is room for the domain of a new life.
-    fn admit(&self, incarnation: Incarnation) -> Result<(), Shortage> {
-        let need = |incarnation: &Incarnation| Need {
-            pages: domain::footprint(&self.specs[incarnation.service.0].spec),
-            frames: frames::of_service(&self.loaded.config.services[incarnation.service.0]),
-        };
+    fn admit(&self, incarnation: Incarnation) -> Result<(), Refusal> {
         let memory = self.toolstack.hypervisor.memory().inspect_err(|error| {
             tracing::error!(error = %chain(error), "Xen does not say how much memory is free");
         });
         let stock = Stock { free_pages: memory.ok().map(|memory| memory.free_pages), frames: self.frames };
         let others = self.lives.iter().map(|(incarnation, life)| Taken {
-            need: need(incarnation),
+            need: self.need(incarnation.service),
             being_built: !life.is_attached() && !life.ending(),
         });
-        admission::check(need(&incarnation), stock, others)
+        admission::check(self.need(incarnation.service), stock, others)
+    }
+
+    /// What a service's domain takes.
+    fn need(&self, service: ServiceId) -> Need {
+        Need {
+            pages: domain::footprint(&self.specs[service.0].spec),
+            frames: frames::of_service(&self.loaded.config.services[service.0]),
+        }
     }
 
     fn build(&mut self, incarnation: Incarnation) {

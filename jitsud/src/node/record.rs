@@ -66,6 +66,9 @@ pub struct Counters {
     pub starts: u64,
     /// Requests.
     pub requests: u64,
+    /// Packets that asked for it.
+    #[serde(default)]
+    pub wakes: u64,
     /// Lives that ended in failure.
     pub failures: u64,
 }
@@ -73,8 +76,8 @@ pub struct Counters {
 impl Counters {
     /// Of what the directory has counted.
     pub fn new(life: u64, counted: Statistics) -> Self {
-        let Statistics { starts, requests, failures, last_request: _ } = counted;
-        Counters { life, starts, requests, failures }
+        let Statistics { starts, requests, wakes, failures, last_request: _ } = counted;
+        Counters { life, starts, requests, wakes, failures }
     }
 
     /// What puts them away.
@@ -104,7 +107,7 @@ mod tests {
         let service = &config(1).services[0];
         let life = Incarnation { service: ServiceId(0), number: 7 };
         let record = Record::new(service, life, true);
-        let counters = Counters { life: 7, starts: 6, requests: 99, failures: 1 };
+        let counters = Counters { life: 7, starts: 6, requests: 99, wakes: 5, failures: 1 };
         let mut store = Store::new(Limits::default());
         let changes = [Change::write(nodes::record(DomId(3)), record.text()), counters.change(&service.name)];
         store.commit(&changes).expect("a commit");

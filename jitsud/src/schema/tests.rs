@@ -28,9 +28,9 @@ fn the_document_of_a_failed_service() {
     assert_eq!((&document["version"], &document["now_ns"]), (&json!(1), &json!(40)));
     let www = json!({
         "name": "www", "state": "failed", "reason": "no memory", "retry_at_ns": 1_000_000_030_u64,
-        "idle_at_ns": null, "dns": ["www.jitsu.test"], "address": "10.0.2.20", "memory_mib": 16,
-        "domid": null, "since_ns": 30, "starts": 1, "requests": 1, "failures": 1, "waiting": 0,
-        "last_request_ns": 10,
+        "idle_at_ns": null, "ready_since_ns": null, "ends_at_ns": null, "start": "summon", "dns": ["www.jitsu.test"], "address": "10.0.2.20", "memory_mib": 16,
+        "domid": null, "since_ns": 30, "starts": 1, "requests": 1, "wakes": 0, "failures": 1, "waiting": 0,
+        "last_request_ns": 10, "last_packet_ns": null, "open_connections": 0,
         "last_start": [
             { "stage": "query_received", "at_ns": 10, "after_ns": 0 },
             { "stage": "build_started", "at_ns": 20, "after_ns": 10 },

@@ -23,7 +23,7 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             kernel, ramdisk, memory, vcpus, weight, cmdline, ttl, idle, boot_timeout, stop, stop_timeout, wait_for_key, \
+             kernel, ramdisk, memory, vcpus, weight, cmdline, start, answer, ttl, idle, min_uptime, max_uptime, boot_timeout, stop, stop_timeout, wait_for_key, \
              keys, vif, disk",
         ),
         // Names.
@@ -244,7 +244,7 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "stop = \"suspend\"",
             "12: service www: stop = \"suspend\" is not known; \
-             write \"destroy\", or \"shutdown\" for a guest that can switch itself off",
+             write \"destroy\", \"shutdown\" for a guest that can switch itself off, or \"pause\"",
         ),
         (
             "stop_timeout = 5",
@@ -254,6 +254,33 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "stop = \"shutdown\"\nstop_timeout = 0",
             "13: service www: stop_timeout = 0 is out of range; give 1 to 300 seconds",
+        ),
+        (
+            "stop = \"pause\"\nstop_timeout = 5",
+            "13: service www: stop_timeout is for guests that are asked to shut down; \
+             write stop = \"shutdown\", or remove stop_timeout",
+        ),
+        // Who starts it, when it is answered, and for how long it is up.
+        (
+            "start = \"never\"",
+            "12: service www: start = \"never\" is not known; \
+             write \"summon\", \"always\", or \"manual\" for a service that only an administrator starts",
+        ),
+        (
+            "start = \"always\"\nidle = 90",
+            "13: service www: idle is not for a service that runs always; \
+             remove idle, or write start = \"summon\"",
+        ),
+        ("answer = 1", "12: service www: answer is a whole number, not a string; write answer = \"start\""),
+        (
+            "answer = \"soon\"",
+            "12: service www: answer = \"soon\" is not known; \
+             write \"start\", or \"ready\" to have clients wait until it accepts connections",
+        ),
+        ("max_uptime = 0", "12: service www: max_uptime = 0 is out of range; give 1 to 315360000 seconds"),
+        (
+            "min_uptime = 10\nmax_uptime = 9",
+            "13: service www: max_uptime = 9 s is shorter than min_uptime = 10 s; give max_uptime at least 10",
         ),
         // Strings with rules.
         (
@@ -424,6 +451,21 @@ fn a_bad_service_is_left_out_and_explained() {
 }
 
 #[test]
+fn who_starts_a_service_and_for_how_long_it_is_up() {
+    let text = "start = \"manual\"\nanswer = \"start\"\nmin_uptime = 5\nmax_uptime = 5\n";
+    let loaded = resolved(&format!("{GOOD}{text}"));
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let service = &loaded.config.services[0];
+    assert_eq!((service.start, service.answer), (Start::Manual, Answer::Start));
+    let five = Duration::from_secs(5);
+    assert_eq!((service.min_uptime, service.max_uptime), (five, Some(five)));
+    for start in [Start::Summon, Start::Always, Start::Manual] {
+        let loaded = resolved(&format!("{GOOD}start = {:?}\n", start.as_str()));
+        assert_eq!(loaded.config.services[0].start, start);
+    }
+}
+
+#[test]
 fn how_a_service_ends() {
     let shutdown = |timeout| Stop::Shutdown { timeout: Duration::from_secs(timeout) };
     for (text, expected) in [
@@ -431,6 +473,7 @@ fn how_a_service_ends() {
         ("stop = \"destroy\"", Stop::Destroy),
         ("stop = \"shutdown\"", shutdown(10)),
         ("stop = \"shutdown\"\nstop_timeout = 30", shutdown(30)),
+        ("stop = \"pause\"", Stop::Pause),
     ] {
         let loaded = resolved(&format!("{GOOD}{text}\n"));
         assert_eq!(lines(&loaded.problems), [""; 0]);

@@ -136,7 +136,8 @@ fn page_since(begin: u64, address: Ipv4Addr, name: &str, report: &mut Report) ->
     let mut stream = TcpStream::connect_timeout(&peer.into(), PATIENCE).context("connecting")?;
     let connected = now()?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET / HTTP/1.0\r\nHost: {name}\r\n\r\n").context("asking for its page")?;
+    let request = format!("GET / HTTP/1.0\r\nHost: {name}\r\n\r\n");
+    stream.write_all(request.as_bytes()).context("asking for its page")?;
     let mut reply = vec![0; 4096];
     let length = stream.read(&mut reply).context("waiting for its page")?;
     let first_byte = now()?;
