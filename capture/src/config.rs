@@ -17,7 +17,8 @@ pub struct Service {
     pub tcp: Ports,
     /// UDP ports to which a datagram wakes it.
     pub udp: Ports,
-    /// Whether packets wake it at all. If not, they are still held while it starts for another reason.
+    /// Whether packets start it at all. If not, they are still held while it starts for another reason, and wake it when
+    /// it is paused.
     pub wake: bool,
     /// Networks whose packets do not wake it: monitors, crawlers.
     pub not_from: Vec<IpCidr>,

@@ -65,6 +65,7 @@
 //! - `capture/neighbours.rs`: ARP and neighbour discovery; `capture/verdict.rs`: which packet wakes, is held, is refused;
 //! - [`hold`]: who has to go when there is no room, and why;
 //! - `handshake/`: connections on guests' behalf: the part of TCP that is needed, the bounds, and the record's bytes;
+//! - `flows.rs`: [`Flows`], the open connections of guests that are up; the driver asks before it takes their frames;
 //! - `frame.rs`: what strangers send is checked there and nowhere else; `answer.rs`: what is sent in a guest's stead.
 //!
 //! Not here: VLAN tags (such frames are none of ours), reassembly (fragments are held as they are), and the guest's
@@ -75,6 +76,7 @@ mod bucket;
 mod capture;
 mod config;
 mod counters;
+mod flows;
 mod frame;
 mod handshake;
 mod hold;
@@ -87,6 +89,7 @@ pub use smoltcp::wire::{EthernetAddress, IpCidr};
 pub use capture::{Capture, ServiceId, Sink};
 pub use config::{ConfigError, Limits, Offer, Ports, Rate, Refusal, Service};
 pub use counters::{Counters, Fate};
+pub use flows::{CONNECTION_LIFE, Direction, FlowBounds, Flows, HALF_OPEN};
 pub use frame::LONGEST;
 pub use handshake::{HandshakeCounters, NotARecord, Record, State, Timestamps, WindowScales};
 pub use moment::Moment;

@@ -9,7 +9,8 @@
 //! | first fragment of a UDP datagram    | wakes, held         | held     | wakes, held | nothing |
 //! | other fragments, other protocols    | nothing             | held     | held     | nothing |
 //!
-//! *Starting* is everything from the summon on. *Reset* is what a host says of a segment of no connection (RFC 9293,
+//! A service that no packets wake ([`crate::Service::wake`]) goes on when it is paused, as others do: it has been started
+//! before. *Starting* is everything from the summon on. *Reset* is what a host says of a segment of no connection (RFC 9293,
 //! section 3.10.7.1): the peer of a connection that died with its guest learns of it. While a guest closes its
 //! connections nobody else says anything about them.
 
@@ -53,8 +54,10 @@ pub(super) fn verdict(now: Moment, served: &Served, expected: bool, packet: &Pac
         Kind::Echo => (true, true),
         Kind::Fragment(None) | Kind::Other => (false, true),
     };
-    let unwelcome = !served.service.wake
-        || served.service.not_from.iter().any(|net| net.contains_addr(&packet.source.into()));
+    // What is paused has been started, for whomever: its connections are served, and whoever may use it may open more.
+    let starts = phase != Phase::Paused;
+    let unwelcome = starts && !served.service.wake
+        || !stale && served.service.not_from.iter().any(|net| net.contains_addr(&packet.source.into()));
     match (wakes, of_interest) {
         (false, _) if phase == Phase::Paused => Verdict::Hold,
         (false, _) => Verdict::Ignore,

@@ -5,6 +5,7 @@ mod build;
 mod bytes;
 mod client;
 mod flood;
+mod flows;
 mod handshake;
 mod held;
 mod refusals;

@@ -161,6 +161,25 @@ fn ports_and_networks_that_do_not_wake() {
     let mut log = Log::default();
     assert_eq!(capture.frame(ms(1), &syn(client(4), v4(1), 1), &mut log), Fate::Silent);
     assert_eq!((log.summons.len(), log.sent.len()), (0, 0));
+    // It is started for another reason, and paused: then it is there for all.
+    capture.phase(ms(2), ONE, Phase::Paused, &mut log);
+    assert_eq!(capture.frame(ms(3), &syn(client(4), v4(1), 1), &mut log), Fate::Held);
+    assert_eq!(log.summons, [(ONE, client(4).ip())]);
+}
+
+#[test]
+fn whoever_does_not_wake_a_service_keeps_the_connection_that_it_has() {
+    let mut monitored = service(1);
+    monitored.not_from = vec![capture::IpCidr::new(client(4).ip().into(), 32)];
+    let mut capture =
+        Capture::new(vec![service(0), monitored], Limits::default(), KEY).expect("good services");
+    let mut log = Log::default();
+    capture.phase(ms(0), ONE, Phase::Paused, &mut log);
+    assert_eq!(capture.frame(ms(1), &syn(client(4), v4(1), 1), &mut log), Fate::Refused);
+    assert_eq!(log.summons, []);
+    let data = tcp(client(4), v4(1), &plain(client(4), v4(1), TcpControl::Psh, 1, Some(1)));
+    assert_eq!(capture.frame(ms(2), &data, &mut log), Fate::Held);
+    assert_eq!(log.summons, [(ONE, client(4).ip())]);
 }
 
 #[test]
