@@ -12,10 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use capture::{Capture, Ports};
 use jitsud::clock::lookup::Question;
 use jitsud::config::{
     Addressing, Config, DiskIdentity, Given, HEAD_BYTES, KernelHead, Kernels, MAX_CMDLINE, MAX_MEMORY_MIB,
-    MAX_PROBLEMS, MAX_SERVICES, MAX_VCPUS, Mac, Problem, Service, Stop, TimeServer, parse,
+    MAX_PROBLEMS, MAX_SERVICES, MAX_VCPUS, Mac, Problem, Service, Stop, TimeServer, capture_services, parse,
 };
 use jitsud::dns::Zone;
 use jitsud::domain::devicetree::{Guest, flattened};
@@ -192,6 +193,18 @@ fn check(config: &Config) {
         assert!(service.keys.len() <= 64);
         check_domain(config, service);
     }
+    for service in services {
+        let few = |ports: &Ports| {
+            matches!(ports, Ports::All) || matches!(ports, Ports::Only(some) if some.len() <= 64)
+        };
+        assert!(few(&service.tcp) && few(&service.udp));
+        // The node's, and its own.
+        assert!(service.quiet.networks.len() <= 128 && service.quiet.names.len() <= 128);
+    }
+    assert!(node.shells <= 64);
+    let (captured, limits) = capture_services(config);
+    assert!((1 << 16..=1 << 26).contains(&limits.bytes));
+    assert!(Capture::new(captured, limits, [0; 16]).is_ok());
     // Only who reads alone may share.
     let disks = services.iter().flat_map(|service| &service.disks);
     for (index, disk) in disks.clone().enumerate().filter(|(_, disk)| disk.writable) {

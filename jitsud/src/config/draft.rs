@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{Addressing, Claims, Wish};
+use super::capture::Waking;
 use super::mac::Mac;
 use super::policy::Policy;
+use super::quiet::Quiet;
 use super::quota::Quota;
 use super::reader::Line;
 use super::vif::{self, VifDraft};
@@ -42,6 +44,12 @@ pub struct NodeDraft {
     pub ntp: Vec<TimeServer>,
     /// See [`Node::quota`].
     pub quota: Vec<Quota>,
+    /// See [`Node::capture`].
+    pub capture: capture::Limits,
+    /// See [`Node::shells`].
+    pub shells: u32,
+    /// See [`Node::quiet`].
+    pub quiet: Quiet,
     pub(super) lines: InterfaceLines,
 }
 
@@ -79,6 +87,7 @@ pub(super) struct Settings {
     pub weight: u16,
     pub cmdline: String,
     pub policy: Policy,
+    pub waking: Waking,
     pub boot_timeout: Duration,
     pub wait_for_key: ReadyKey,
     pub keys: Vec<Key>,
@@ -228,9 +237,22 @@ fn leased(
 
 impl NodeDraft {
     fn complete(self, addressing: Addressing) -> Node {
-        let NodeDraft { name, domain, uplink, addressing: _, bridge, kernels, ntp, quota, lines: _ } = self;
         let Addressing { address, prefix, gateway } = addressing;
-        Node { name, domain, uplink, address, prefix, gateway, bridge, kernels, ntp, quota }
+        Node {
+            name: self.name,
+            domain: self.domain,
+            uplink: self.uplink,
+            address,
+            prefix,
+            gateway,
+            bridge: self.bridge,
+            kernels: self.kernels,
+            ntp: self.ntp,
+            quota: self.quota,
+            capture: self.capture,
+            shells: self.shells,
+            quiet: self.quiet,
+        }
     }
 }
 
@@ -251,6 +273,11 @@ impl Settings {
             cmdline: self.cmdline,
             start: self.policy.start,
             answer: self.policy.answer,
+            wake: self.waking.wake,
+            tcp: self.waking.tcp,
+            udp: self.waking.udp,
+            refuse: self.waking.refuse,
+            quiet: self.waking.quiet,
             ttl: self.policy.ttl,
             idle: self.policy.idle,
             min_uptime: self.policy.min_uptime,

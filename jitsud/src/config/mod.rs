@@ -12,6 +12,7 @@
 //! Unknown keys are problems too: a misspelt `memroy = 64` must not run as the default.
 
 mod address;
+mod capture;
 mod disk;
 mod draft;
 mod files;
@@ -23,6 +24,7 @@ mod names;
 mod node;
 mod policy;
 mod problem;
+mod quiet;
 mod quota;
 mod reader;
 mod service;
@@ -35,6 +37,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::capture::capture_services;
 pub use address::Addressing;
 pub use disk::{Disk, DiskIdentity, DiskName, probe_disk};
 pub use draft::{Draft, Given, NodeDraft, Wanted};
@@ -46,6 +49,7 @@ pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
 pub use policy::DEFAULT_ANSWER;
 pub use problem::{MAX_PROBLEMS, Problem, Unusable};
+pub use quiet::{Pattern, Quiet};
 pub use quota::Quota;
 pub use service::{MAX_CMDLINE, MAX_MEMORY_MIB, MAX_VCPUS};
 pub use vif::Vif;
@@ -85,6 +89,12 @@ pub struct Node {
     pub ntp: Vec<TimeServer>,
     /// What each guest may use up of XenStore, where that is not XenStore's default.
     pub quota: Vec<Quota>,
+    /// How many services packets may start, and how many of these are kept meanwhile.
+    pub capture: ::capture::Limits,
+    /// Domains that are kept ready, for each shape of domain that a service has.
+    pub shells: u32,
+    /// Who starts no service.
+    pub quiet: Quiet,
 }
 
 /// Who knows the time.
@@ -136,6 +146,16 @@ pub struct Service {
     pub start: Start,
     /// When a query is answered that starts it.
     pub answer: Answer,
+    /// Whether packets start it.
+    pub wake: bool,
+    /// TCP ports to which they do.
+    pub tcp: ::capture::Ports,
+    /// UDP ports to which they do.
+    pub udp: ::capture::Ports,
+    /// How packets are answered that nobody will take.
+    pub refuse: ::capture::Refusal,
+    /// Who does not start it: those of the node, and more.
+    pub quiet: Quiet,
     /// How long a DNS answer may be cached.
     pub ttl: Duration,
     /// How long it runs on without a query or a packet; never less than `ttl`.

@@ -5,7 +5,7 @@ const MAX_LABEL: usize = 63;
 
 /// Longest domain name in text form without the final dot: 255 bytes on the wire, of which two are
 /// the first label's length and the root.
-const MAX_NAME: usize = 253;
+pub const MAX_NAME: usize = 253;
 
 /// Longest zone that leaves room for a label of any length in front.
 pub const MAX_ZONE: usize = MAX_NAME - MAX_LABEL - 1;

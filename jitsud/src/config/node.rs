@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
-use super::{NodeDraft, TimeServer, address, names, quota};
+use super::{NodeDraft, TimeServer, address, capture, names, quiet, quota};
 
-pub(super) const KEYS: [&str; 9] =
-    ["name", "domain", "uplink", "address", "gateway", "bridge", "kernels", "ntp", "quota"];
+pub(super) const KEYS: [&str; 13] = [
+    "name", "domain", "uplink", "address", "gateway", "bridge", "kernels", "ntp", "quota", "summons", "held",
+    "shells", "quiet",
+];
 
 /// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
 pub const DEFAULT_DOMAIN: &str = "jitsu.test";
@@ -24,6 +26,9 @@ const NTP_EXAMPLE: &str = "ntp = [\"192.168.1.1\", \"pool.ntp.org\"]";
 
 /// Most time servers; more make the time no better.
 const MAX_NTP: usize = 8;
+
+/// Most domains of a shape that are kept ready. Each takes the memory of a service.
+const MAX_SHELLS: u32 = 64;
 
 /// Longest interface name, `IFNAMSIZ` - 1 (Linux, `include/uapi/linux/if.h`).
 const MAX_INTERFACE: usize = 15;
@@ -42,6 +47,9 @@ pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
         kernels: kernels(reader),
         ntp: ntp(reader),
         quota: quota::read(reader),
+        capture: capture::read_node(reader),
+        shells: reader.number("shells", 0, MAX_SHELLS, "domains").map_or(0, |shells| shells.value),
+        quiet: quiet::read(reader),
         lines: InterfaceLines { uplink: reader.line_of("uplink"), bridge: reader.line_of("bridge") },
     }
 }

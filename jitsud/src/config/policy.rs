@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Field, Reader};
+use super::reader::Reader;
 use super::service::seconds;
 use super::{Answer, Start, Stop};
 
@@ -43,26 +43,16 @@ pub fn read(reader: &mut Reader<'_, '_>) -> Policy {
     Policy { start, answer: answer(reader), ttl, idle, min_uptime, max_uptime, stop: stop(reader) }
 }
 
-/// One of a few words.
-fn word<T: Copy>(reader: &mut Reader<'_, '_>, key: &str, words: &[(&str, T)], fix: &str) -> Option<T> {
-    let Field { value, line } = reader.string(key, &format!("{key} = {:?}", words[0].0))?;
-    let found = words.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning);
-    if found.is_none() {
-        reader.problem(line, format!("{key} = {value:?} is not known"), fix);
-    }
-    found
-}
-
 fn start(reader: &mut Reader<'_, '_>) -> Start {
     let all = [Start::Summon, Start::Always, Start::Manual].map(|start| (start.as_str(), start));
     let fix = "write \"summon\", \"always\", or \"manual\" for a service that only an administrator starts";
-    word(reader, "start", &all, fix).unwrap_or_default()
+    reader.word("start", &all, fix).unwrap_or_default()
 }
 
 fn answer(reader: &mut Reader<'_, '_>) -> Answer {
+    let words = [("start", Answer::Start), ("ready", Answer::Ready)];
     let fix = "write \"start\", or \"ready\" to have clients wait until it accepts connections";
-    word(reader, "answer", &[("start", Answer::Start), ("ready", Answer::Ready)], fix)
-        .unwrap_or(DEFAULT_ANSWER)
+    reader.word("answer", &words, fix).unwrap_or(DEFAULT_ANSWER)
 }
 
 fn times(reader: &mut Reader<'_, '_>) -> (Duration, Duration) {
@@ -98,7 +88,7 @@ fn stop(reader: &mut Reader<'_, '_>) -> Stop {
     let words = [("destroy", Stop::Destroy), ("shutdown", shutdown), ("pause", Stop::Pause)];
     let fix = "write \"destroy\", \"shutdown\" for a guest that can switch itself off, or \"pause\"";
     let said = reader.has("stop");
-    let stop = word(reader, "stop", &words, fix);
+    let stop = reader.word("stop", &words, fix);
     if let Some(timeout) = timeout
         && stop != Some(shutdown)
         && (stop.is_some() || !said)

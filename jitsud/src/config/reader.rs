@@ -216,6 +216,51 @@ impl<'p, 'a> Reader<'p, 'a> {
         }
     }
 
+    /// A list of whole numbers within the range, each told by its own line; `unit` is for people.
+    pub fn numbers(&mut self, key: &str, min: u32, max: u32, unit: &str) -> Option<Field<Vec<u32>>> {
+        let example = format!("{key} = [{min}]");
+        let (line, value) = self.get(key)?;
+        let DeValue::Array(array) = value.get_ref() else {
+            return self.wrong_type(key, line, value.get_ref(), "a list of whole numbers", &example);
+        };
+        let mut numbers = Vec::new();
+        for item in array {
+            let line = self.source.line(&item.span());
+            let DeValue::Integer(digits) = item.get_ref() else {
+                return self.wrong_type(key, line, item.get_ref(), "a list of whole numbers", &example);
+            };
+            let number = i128::from_str_radix(digits.as_str(), digits.radix()).unwrap_or(i128::MAX);
+            match u32::try_from(number).ok().filter(|number| (min..=max).contains(number)) {
+                Some(number) => numbers.push(number),
+                None => {
+                    let what = format!("{} in {key} is out of range", digits.as_str());
+                    self.problem(line, what, format!("give {min} to {max}, {unit}"));
+                }
+            }
+        }
+        Some(Field { value: numbers, line })
+    }
+
+    /// Yes or no.
+    pub fn boolean(&mut self, key: &str, example: &str) -> Option<bool> {
+        let (line, value) = self.get(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            other => self.wrong_type(key, line, other, "true or false", example),
+        }
+    }
+
+    /// One of a few words; the meaning of each stands beside it.
+    pub fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)], fix: &str) -> Option<T> {
+        let example = words.first().map_or("", |(word, _)| word);
+        let Field { value, line } = self.string(key, &format!("{key} = {example:?}"))?;
+        let found = words.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning);
+        if found.is_none() {
+            self.problem(line, format!("{key} = {value:?} is not known"), fix);
+        }
+        found
+    }
+
     /// A table of its own.
     pub fn table(&mut self, key: &str, example: &str) -> Option<(Line, &'a DeTable<'a>)> {
         let (line, value) = self.get(key)?;

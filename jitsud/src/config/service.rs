@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, address, disk, keys, names, policy, vif};
+use super::{NodeDraft, address, capture, disk, keys, names, policy, vif};
 use crate::domain::DEFAULT_WEIGHT;
 
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 27] = [
     "name",
     "dns",
     "address",
@@ -22,6 +22,11 @@ pub(super) const KEYS: [&str; 22] = [
     "cmdline",
     "start",
     "answer",
+    "wake",
+    "tcp",
+    "udp",
+    "refuse",
+    "quiet",
     "ttl",
     "idle",
     "min_uptime",
@@ -97,6 +102,7 @@ pub fn read(
     let weight = reader.number("weight", 1, u16::MAX.into(), "(256 is a domain's usual share)");
     let cmdline = cmdline(reader);
     let policy = policy::read(reader);
+    let waking = capture::read_service(reader, &node.quiet);
     let boot_timeout = reader.number("boot_timeout", 1, MAX_BOOT_TIMEOUT, "seconds");
     let wait_for_key = keys::wait_for_key(reader);
     let keys = keys::keys(reader, &wait_for_key);
@@ -115,6 +121,7 @@ pub fn read(
             weight: weight.and_then(|weight| weight.value.try_into().ok()).unwrap_or(DEFAULT_WEIGHT),
             cmdline,
             policy,
+            waking,
             boot_timeout: seconds(boot_timeout.map_or(DEFAULT_BOOT_TIMEOUT, |timeout| timeout.value)),
             wait_for_key,
             keys,

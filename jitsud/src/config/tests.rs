@@ -10,6 +10,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::capture::{IpCidr, Ports, Rate, Refusal};
+
 use super::*;
 
 const KERNEL_BYTES: u32 = 300 * 1024;
@@ -105,15 +107,18 @@ fn with(from: &str, to: &str) -> String {
 fn the_documentation_has_all_keys_and_no_others() {
     let text = include_str!("../../../docs/configuration.md");
     let sections: HashMap<_, _> = text.split("\n#").filter_map(|section| section.split_once('\n')).collect();
-    let tables: [(&str, &[&str]); 4] = [
+    let tables: [(&str, &[&str]); 5] = [
         ("# `[node]`", &node::KEYS),
+        ("## `[node.summons]`", &self::capture::SUMMONS_KEYS),
         ("# `[[service]]`", &service::KEYS),
         ("## `[[service.vif]]`", &vif::KEYS),
         ("## `[[service.disk]]`", &disk::KEYS),
     ];
     for (title, keys) in tables {
-        let rows = sections[title].lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-        let mut documented: Vec<&str> = rows.map(|(key, _)| key).collect();
+        // A row may have several.
+        let rows = sections[title].lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+        let keys_of = |(keys, _): (&'static str, _)| keys.split(", ").map(|key| key.trim().trim_matches('`'));
+        let mut documented: Vec<&str> = rows.flat_map(keys_of).collect();
         let mut known = keys.to_vec();
         documented.sort_unstable();
         known.sort_unstable();
@@ -146,6 +151,11 @@ fn defaults_are_as_documented() {
         cmdline: String::new(),
         start: Start::Summon,
         answer: DEFAULT_ANSWER,
+        wake: true,
+        tcp: Ports::All,
+        udp: Ports::All,
+        refuse: Refusal::Reset,
+        quiet: Quiet::default(),
         ttl: Duration::from_secs(60),
         idle: Duration::from_secs(120),
         min_uptime: Duration::ZERO,
@@ -193,6 +203,46 @@ fn every_key_is_used() {
     assert_eq!((service.cmdline.as_str(), service.wait_for_key.path.as_str()), ("token=abc", "data/up"));
     let times = (service.ttl.as_secs(), service.idle.as_secs(), service.boot_timeout.as_secs());
     assert_eq!(times, (5, 5, 3));
+}
+
+#[test]
+fn what_packets_may_do_is_told_to_capture() {
+    let text = format!(
+        "{}wake = false\ntcp = [80, 443]\nudp = []\nrefuse = \"silence\"\nboot_timeout = 20\n\
+         quiet = {{ networks = [\"192.168.1.5\"] }}\n\
+         [[service]]\nname = \"hand\"\naddress = \"10.0.2.21\"\nkernel = \"www\"\nstart = \"manual\"\n",
+        with(
+            "name = \"node\"",
+            "quiet = { networks = [\"10.0.0.0/8\"], names = [\"monitor.*\"] }\n\
+             summons = { source_burst = 7 }\nheld = 100\nshells = 2",
+        ),
+    );
+    let loaded = resolved(&text);
+    assert_eq!(lines(&loaded.problems), [""; 0]);
+    let config = &loaded.config;
+    let quiet = &config.services[0].quiet;
+    assert!(quiet.is_from([10, 1, 2, 3].into()) && quiet.is_from([192, 168, 1, 5].into()));
+    assert!(quiet.is_name("monitor.www.jitsu.test") && !quiet.is_name("www.jitsu.test"));
+    assert_eq!(config.services[1].quiet, config.node.quiet);
+    assert_eq!(config.node.shells, 2);
+
+    let (services, limits) = capture_services(config);
+    let own = IpCidr::new(Ipv4Addr::new(192, 168, 1, 5).into(), 32);
+    let nodes = IpCidr::new(Ipv4Addr::new(10, 0, 0, 0).into(), 8);
+    assert_eq!(services[0].not_from, [nodes, own]);
+    assert_eq!(services[0].mac.0, [0x00, 0x16, 0x3e, 0, 2, 20]);
+    assert_eq!(services[0].addresses, [Ipv4Addr::new(10, 0, 2, 20)]);
+    assert_eq!((&services[0].tcp, &services[0].udp), (&Ports::Only(vec![80, 443]), &Ports::Only(vec![])));
+    assert_eq!((services[0].wake, services[0].refusal), (false, Refusal::Silence));
+    assert!(!services[1].wake, "only an administrator starts it");
+    assert_eq!(limits.bytes, 100 * 1024);
+    assert_eq!(limits.summons, Rate::per_second(200, 512));
+    assert_eq!(limits.summons_per_source, Rate::per_second(100, 7));
+    assert_eq!(limits.hold, Duration::from_secs(20));
+    assert!(::capture::Capture::new(services, limits, [0; 16]).is_ok());
+    let (services, limits) = capture_services(&resolved(GOOD).config);
+    assert!(services[0].wake && services[0].not_from.is_empty());
+    assert_eq!((limits.bytes, limits.hold), (1 << 20, Duration::from_secs(10)));
 }
 
 #[test]
@@ -286,6 +336,31 @@ fn a_bad_setting_of_the_node_has_its_default() {
         (
             with("name = \"node\"", "quota = 7"),
             "2: quota is a whole number, not a table; write quota = { nodes = 2000 }",
+        ),
+        (
+            with("name = \"node\"", "summons = { burst = 0 }"),
+            "2: burst = 0 is out of range; give 1 to 65535 at once",
+        ),
+        (with("name = \"node\"", "summons = { bust = 1 }"), "2: unknown key \"bust\"; did you mean burst?"),
+        (with("name = \"node\"", "held = 63"), "2: held = 63 is out of range; give 64 to 65536 KiB"),
+        (with("name = \"node\"", "shells = 65"), "2: shells = 65 is out of range; give 0 to 64 domains"),
+        (
+            with("name = \"node\"", "quiet = { networks = [\"10.0.0.1/8\"] }"),
+            "2: \"10.0.0.1/8\" in networks is an address in the network 10.0.0.0/8, not the network; \
+             write for example 192.168.1.0/24",
+        ),
+        (
+            with("name = \"node\"", "quiet = { names = [\"a b\"] }"),
+            "2: \"a b\" in names contains ' '; write for example monitor.*",
+        ),
+        (
+            with("name = \"node\"", &format!("quiet = {{ names = [{}] }}", "\"x\",".repeat(65))),
+            "2: names lists 65, more than 64; remove some, or write wider ones",
+        ),
+        (
+            with("name = \"node\"", "quiet = []"),
+            "2: quiet is a list, not a table; write \
+             quiet = { networks = [\"192.168.1.5\", \"10.0.0.0/8\"], names = [\"monitor.*\"] }",
         ),
         (
             with("name = \"node\"", "ntp = \"pool.ntp.org\""),

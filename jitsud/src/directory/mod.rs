@@ -73,6 +73,7 @@ use xen_sys::DomId;
 use crate::config::Config;
 use crate::summoner::{ServiceId, SummonError, Summoned};
 
+pub use capture::CONNECTION_LIFE;
 pub use entry::{Entry, KnownTraffic, Statistics};
 pub use moment::Moment;
 pub use room::{Room, Traffic};
@@ -104,9 +105,6 @@ pub const MAX_SEARCHES: u32 = 8;
 
 /// Who has had a request or a packet in this time is not ended to make room for another.
 pub const QUIET_BEFORE_EVICTION: Duration = Duration::from_secs(1);
-
-/// An open connection on which nothing is sent for so long counts no more (RFC 5382, REQ-5: 2 h 4 min).
-pub const CONNECTION_LIFE: Duration = Duration::from_secs(2 * 60 * 60 + 4 * 60);
 
 /// Least time between two looks at whether a service is idle, whatever the driver says about its last packet.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::{Answer, Mac, Node, ReadyKey, Service, Start, Stop};
+use crate::config::{Answer, Mac, Node, Quiet, ReadyKey, Service, Start, Stop};
 
 pub const TTL: Duration = Duration::from_secs(60);
 pub const IDLE: Duration = Duration::from_secs(120);
@@ -32,6 +32,11 @@ pub fn config(services: usize) -> Config {
         cmdline: String::new(),
         start: Start::Summon,
         answer: Answer::Ready,
+        wake: true,
+        tcp: capture::Ports::All,
+        udp: capture::Ports::All,
+        refuse: capture::Refusal::Reset,
+        quiet: Quiet::default(),
         ttl: TTL,
         idle: IDLE,
         min_uptime: Duration::ZERO,
@@ -52,6 +57,9 @@ pub fn config(services: usize) -> Config {
         kernels: PathBuf::from("/"),
         ntp: Vec::new(),
         quota: Vec::new(),
+        capture: capture::Limits::default(),
+        shells: 0,
+        quiet: Quiet::default(),
     };
     Config { node, services: (0..services).map(service).collect() }
 }

@@ -1,6 +1,6 @@
 //! From a message to its reply (RFC 1035, section 4; RFC 6891 for EDNS).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_server::net::xfer::Protocol;
 use hickory_server::proto::op::{Edns, LowerQuery, Metadata, OpCode, ResponseCode};
@@ -28,6 +28,9 @@ const MAX_LABEL: u8 = 63;
 const PLAIN_UDP: u16 = 512;
 /// Longest reply over UDP that we promise and send with EDNS: no fragments anywhere (DNS flag day 2020).
 const EDNS_UDP: u16 = 1232;
+
+/// TTL in seconds of the address of a service that may be off, and stays so for whoever asks.
+const NOTHING_PROMISED: u32 = 0;
 
 /// EDNS option "Extended DNS Error" (RFC 8914) and the codes used.
 const EXTENDED_ERROR: u16 = 15;
@@ -81,7 +84,7 @@ pub async fn reply(
     let outcome = if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         Outcome::error(ResponseCode::BADVERS)
     } else {
-        decide(query, received, zone, summoner).await
+        decide(query, peer.ip(), received, zone, summoner).await
     };
     encode(&request, transport, &outcome, zone)
         .inspect_err(|error| tracing::error!(%peer, "a DNS reply could not be encoded: {error}"))
@@ -137,12 +140,21 @@ impl Outcome {
     }
 }
 
-async fn decide(query: &LowerQuery, received: Moment, zone: &Zone, summoner: &Summoner) -> Outcome {
-    match zone.ask(query.name(), query.query_class(), query.query_type()) {
+async fn decide(
+    query: &LowerQuery,
+    source: IpAddr,
+    received: Moment,
+    zone: &Zone,
+    summoner: &Summoner,
+) -> Outcome {
+    match zone.ask(query.name(), query.query_class(), query.query_type(), source) {
         Verdict::Answer(records) => Outcome::answer(records),
         Verdict::NoData => Outcome::absence(ResponseCode::NoError),
         Verdict::NoSuchName => Outcome::absence(ResponseCode::NXDomain),
         Verdict::Refuse => Outcome::error(ResponseCode::Refused),
+        Verdict::Tell(address) => {
+            Outcome::answer(vec![address_record(query.original().name().clone(), NOTHING_PROMISED, address)])
+        }
         Verdict::Summon(service) => match summoner.summon(service, received.0).await {
             Ok(summoned) => {
                 let ttl = u32::try_from(summoned.ttl.as_secs()).unwrap_or(u32::MAX);

@@ -40,6 +40,12 @@ fn config() -> Config {
         name = "slow"
         address = "10.0.2.22"
         kernel = "any"
+        [[service]]
+        name = "watched"
+        dns = ["www2.jitsu.test", "monitor.www2.jitsu.test"]
+        address = "10.0.2.23"
+        kernel = "any"
+        quiet = { names = ["monitor.*"], networks = ["127.0.0.9"] }
     "#;
     let loaded = config::loaded(text);
     assert_eq!(loaded.problems, []);
@@ -82,6 +88,7 @@ impl Rig {
                 count.fetch_add(1, Ordering::SeqCst);
                 match service {
                     ServiceId(0) => drop(answer.send(Ok(summoned(20)))),
+                    ServiceId(3) => drop(answer.send(Ok(summoned(23)))),
                     ServiceId(1) => drop(answer.send(Err(SummonError::Failed {
                         reason: "no memory".to_owned(),
                         retry_in: Duration::from_secs(3),
@@ -107,7 +114,12 @@ impl Rig {
     }
 
     async fn ask(&self, message: &Message) -> Message {
-        let client = self.client().await;
+        self.ask_from(Ipv4Addr::LOCALHOST, message).await
+    }
+
+    async fn ask_from(&self, source: Ipv4Addr, message: &Message) -> Message {
+        let client = UdpSocket::bind((source, 0)).await.unwrap();
+        client.connect(self.udp).await.unwrap();
         client.send(&message.to_vec().unwrap()).await.unwrap();
         receive(&client).await
     }
@@ -127,6 +139,26 @@ fn question(name: &str, kind: RecordType) -> Message {
     let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
     message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
     message
+}
+
+#[tokio::test]
+async fn monitors_are_told_where_a_service_is_and_start_nothing() {
+    let rig = Rig::new().await;
+    let (clients, monitors) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 9));
+    for (source, name, ttl) in [
+        (clients, "www2.jitsu.test.", 60),
+        (clients, "Monitor.WWW2.jitsu.test.", 0),
+        (monitors, "www2.jitsu.test.", 0),
+        (monitors, "www.jitsu.test.", 60),
+    ] {
+        let before = rig.summons();
+        let reply = rig.ask_from(source, &question(name, RecordType::A)).await;
+        assert_eq!(reply.response_code, ResponseCode::NoError, "{name}");
+        let [record] = &reply.answers[..] else { panic!("{name}: {reply:?}") };
+        assert_eq!((record.name.to_string().as_str(), record.ttl), (name, ttl));
+        assert!(matches!(record.data, RData::A(_)));
+        assert_eq!(rig.summons() - before, usize::from(ttl > 0), "{name} from {source}");
+    }
 }
 
 #[tokio::test]

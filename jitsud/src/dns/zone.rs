@@ -1,13 +1,13 @@
 //! What the node knows as a name server, and what a question about it means. No I/O.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_server::proto::ProtoError;
 use hickory_server::proto::rr::rdata::{A, HINFO, NS, PTR, SOA};
 use hickory_server::proto::rr::{DNSClass, LowerName, Name, RData, Record, RecordType};
 
-use crate::config::Config;
+use crate::config::{Config, Quiet};
 use crate::summoner::ServiceId;
 
 /// TTL in seconds of the node's own records, and of the answer that a name does not exist. A minute: a service
@@ -25,6 +25,8 @@ const SERIAL: u32 = 1;
 pub struct Zone {
     origin: LowerName,
     names: HashMap<LowerName, Owner>,
+    /// Of each service, its address and who does not start it.
+    services: Vec<(Ipv4Addr, Quiet)>,
     /// Reverse names of the addresses.
     reverse: HashMap<LowerName, Name>,
     soa: Record,
@@ -46,6 +48,8 @@ enum Owner {
 pub enum Verdict {
     /// The answer depends on this service being up.
     Summon(ServiceId),
+    /// The address of a service, for somebody who does not start it.
+    Tell(Ipv4Addr),
     /// These records.
     Answer(Vec<Record>),
     /// The name exists without records of this type.
@@ -71,6 +75,11 @@ impl Zone {
             ns: Record::from_rdata(origin.clone(), OWN_TTL, RData::NS(NS(host.clone()))),
             origin: LowerName::new(&origin),
             names: HashMap::new(),
+            services: config
+                .services
+                .iter()
+                .map(|service| (service.address, service.quiet.clone()))
+                .collect(),
             reverse: HashMap::new(),
         };
         zone.insert(&origin, Owner::Nobody);
@@ -88,8 +97,8 @@ impl Zone {
         Ok(zone)
     }
 
-    /// What the question means.
-    pub fn ask(&self, name: &LowerName, class: DNSClass, kind: RecordType) -> Verdict {
+    /// What the question means when `source` asks it.
+    pub fn ask(&self, name: &LowerName, class: DNSClass, kind: RecordType, source: IpAddr) -> Verdict {
         if class != DNSClass::IN {
             return Verdict::Refuse;
         }
@@ -115,7 +124,12 @@ impl Zone {
             }
             (RecordType::SOA, _) if at_origin => Verdict::Answer(vec![self.soa.clone()]),
             (RecordType::NS, _) if at_origin => Verdict::Answer(vec![self.ns.clone()]),
-            (RecordType::A, Owner::Service(service)) => Verdict::Summon(*service),
+            (RecordType::A, Owner::Service(service)) => match self.services.get(service.0) {
+                Some((address, quiet)) if quiet.is_from(source) || quiet.is_name(text(name).as_str()) => {
+                    Verdict::Tell(*address)
+                }
+                _ => Verdict::Summon(*service),
+            },
             (RecordType::A, Owner::Node(address)) => {
                 Verdict::Answer(vec![address_record(Name::from(name), OWN_TTL, *address)])
             }
@@ -142,6 +156,12 @@ impl Zone {
 /// An address record.
 pub fn address_record(name: Name, ttl: u32, address: Ipv4Addr) -> Record {
     Record::from_rdata(name, ttl, RData::A(A(address)))
+}
+
+/// As it is written in the configuration.
+fn text(name: &LowerName) -> String {
+    let name = name.to_string();
+    name.strip_suffix('.').map(str::to_owned).unwrap_or(name)
 }
 
 fn absolute(name: &str) -> Result<Name, ProtoError> {

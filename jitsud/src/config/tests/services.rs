@@ -13,6 +13,7 @@ fn a_bad_service_is_left_out_and_explained() {
     let long_value = format!("keys.a = \"{}\"", "x".repeat(2049));
     let many_keys = format!("keys = {{ {} }}", vec!["k = \"\""; 65].join(", "));
     let many_keys = (0..65).fold(many_keys, |text, number| text.replacen("k =", &format!("k{number} ="), 1));
+    let many_ports = format!("tcp = {:?}", (1..=65).collect::<Vec<_>>());
     // What is added to the service's table, and the one thing said about it. Keys that `GOOD` has are
     // written as "old => new".
     let table: &[(&str, &str)] = &[
@@ -23,7 +24,7 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             kernel, ramdisk, memory, vcpus, weight, cmdline, start, answer, ttl, idle, min_uptime, max_uptime, boot_timeout, stop, stop_timeout, wait_for_key, \
+             kernel, ramdisk, memory, vcpus, weight, cmdline, start, answer, wake, tcp, udp, refuse, quiet, ttl, idle, min_uptime, max_uptime, boot_timeout, stop, stop_timeout, wait_for_key, \
              keys, vif, disk",
         ),
         // Names.
@@ -281,6 +282,24 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "min_uptime = 10\nmax_uptime = 9",
             "13: service www: max_uptime = 9 s is shorter than min_uptime = 10 s; give max_uptime at least 10",
+        ),
+        // What packets may do.
+        ("wake = 1", "12: service www: wake is a whole number, not true or false; write wake = false"),
+        ("tcp = 80", "12: service www: tcp is a whole number, not a list of whole numbers; write tcp = [1]"),
+        ("udp = [\n53, 0]", "13: service www: 0 in udp is out of range; give 1 to 65535, or none"),
+        ("udp = [\"dns\"]", "12: service www: udp is a string, not a list of whole numbers; write udp = [1]"),
+        (
+            &many_ports,
+            "12: service www: tcp lists 65 ports, more than 64; remove some, or the key for all ports",
+        ),
+        (
+            "refuse = \"drop\"",
+            "12: service www: refuse = \"drop\" is not known; write \"reset\", \"unreachable\" or \"silence\"",
+        ),
+        (
+            "quiet = { networks = [\"nagios\"] }",
+            "12: service www: \"nagios\" in networks is neither an address nor a network; \
+             write for example 192.168.1.0/24",
         ),
         // Strings with rules.
         (
