@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use capture::{Capture, EthernetAddress, LONGEST, Phase, Sink};
 
-use crate::config::{Config, Mac};
+use crate::config::{Config, Mac, capture_services};
 use crate::directory::{Moment, State};
 use crate::net::{Network, Vif};
 use crate::random;
@@ -122,15 +122,8 @@ impl Captor {
         let tap = Tap::open(TAP).map_err(Error::Tap)?;
         network.add_tap(tap.index(), TAP).await?;
         let forwarding = ForwardingTable::of(network.bridge_index()).map_err(Error::Bridge)?;
-        let captured = config.services.iter().map(|service| {
-            capture::Service::new(EthernetAddress(service.mac.0), [IpAddr::V4(service.address)])
-        });
-        let limits = capture::Limits {
-            summons: capture::Rate::per_second(200, 64),
-            summons_per_source: capture::Rate::per_second(200, 64),
-            ..capture::Limits::default()
-        };
-        let core = Capture::new(captured.collect(), limits, random::secret())?;
+        let (captured, limits) = capture_services(config);
+        let core = Capture::new(captured, limits, random::secret())?;
         let service = |service: &crate::config::Service| Service {
             name: service.name.clone(),
             mac: service.mac,
