@@ -17,7 +17,9 @@ use jitsud::schema::Boot;
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
 use jitsud::{afterwards, dns, status};
-use nix::unistd::sethostname;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, getrlimit, rlim_t};
+use nix::unistd::{close, sethostname};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +43,9 @@ const DEFAULT_CONFIGURATION: &str = "/etc/jitsu.toml";
 /// its turn.
 const BLOCKING_THREADS: usize = 16;
 
+/// File descriptors for which there is room from the start: a guest takes a handful.
+const MOST_DESCRIPTORS: rlim_t = 4096;
+
 /// Requests that may wait to be looked at; more are told that the node is busy.
 const REQUESTS: usize = 512;
 
@@ -57,6 +62,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Err(error) = reserve_descriptors() {
+        eprintln!("jitsud: no room for file descriptors can be made in advance: {error}");
+    }
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -77,6 +85,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has the kernel make its table of this process's files as long as it may become, by using the last place once. Later,
+/// with other threads, whoever opens a file that finds the table full waits for a grace period of RCU, many milliseconds
+/// in which nothing is started (`fs/file.c`, `expand_fdtable`).
+fn reserve_descriptors() -> nix::Result<()> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let last = limit.min(MOST_DESCRIPTORS).saturating_sub(1);
+    let copy = fcntl(std::io::stderr(), FcntlArg::F_DUPFD_CLOEXEC(last as i32))?;
+    close(copy)
 }
 
 /// The file that was named, if any; `None` when help was asked for.

@@ -3,6 +3,8 @@
 //! netback announces a guest's interface as `vifDOMID.HANDLE` when its XenStore nodes appear; one message makes
 //! it a port of its bridge and brings it up, and nothing waits for a script.
 
+mod announcements;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
@@ -21,13 +23,14 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
-    new_multicast_connection,
+    new_connection, new_multicast_connection,
 };
 use tokio::time::timeout;
 use xen_sys::DomId;
 
 use crate::config::{Addressing, Interface, InterfaceKind, Mac};
 use crate::text::chain;
+use announcements::{Announced, Announcements};
 
 /// After so long without a link, the cable is likely not in. Linux looks at links once a second, and Ethernet takes
 /// up to 3 s to agree on a speed.
@@ -251,35 +254,54 @@ impl Network {
     /// Makes guests' interfaces ports of bridges as the kernel announces them, and calls `forwards` when one
     /// forwards: from then on no packet to it is lost. `bridge_of` names an interface's bridge; without a name, the
     /// interface is left to whoever has made its domain.
-    pub async fn run(mut self, bridge_of: impl Fn(Vif) -> Option<String>, forwards: impl Fn(Vif)) {
-        let bridge = |vif| Some(self.bridges.get(&bridge_of(vif)?).copied().unwrap_or(self.bridge));
-        // Those that came while there was no daemon. Messages about changes have been coming in since before this.
-        match links(&self.handle).await {
-            Ok(there) => {
-                for link in &there {
-                    attend(&self.handle, &bridge, link).await.map(&forwards);
-                }
+    pub async fn run(self, bridge_of: impl Fn(Vif) -> Option<String>, forwards: impl Fn(Vif)) {
+        let Network { handle, messages, bridges, bridge: own, .. } = self;
+        // Its connection takes all announcements apart, for as long as it is there.
+        drop((handle, messages));
+        let open = || -> io::Result<_> {
+            let (connection, handle, _) = new_connection()?;
+            tokio::spawn(connection);
+            Ok((handle, Announcements::listen()?))
+        };
+        let (handle, mut announcements) = match open() {
+            Ok(open) => open,
+            Err(error) => return tracing::error!(%error, "guests' interfaces are not seen"),
+        };
+        let bridge = |vif| Some(bridges.get(&bridge_of(vif)?).copied().unwrap_or(own));
+        // Those that came while there was no daemon, or while nobody listened.
+        let mut announced = None;
+        loop {
+            let some = match announced {
+                Some(some) => some,
+                None => match links(&handle).await {
+                    Ok(there) => there.iter().map(Announced::of).collect(),
+                    Err(error) => {
+                        tracing::error!(error = %chain(&error), "guests' interfaces are not seen");
+                        Vec::new()
+                    }
+                },
+            };
+            for link in &some {
+                attend(&handle, &bridge, link).await.map(&forwards);
             }
-            Err(error) => tracing::error!(error = %chain(&error), "guests' interfaces are not seen"),
-        }
-        while let Some(message) = self.messages.next().await {
-            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload {
-                attend(&self.handle, &bridge, &link).await.map(&forwards);
-            }
+            announced = match announcements.next().await {
+                Ok(next) => next,
+                Err(error) => return tracing::error!(%error, "guests' interfaces are not seen any more"),
+            };
         }
     }
 }
 
 /// Makes an interface a port of its bridge if it is that of a guest of ours and not one yet. Returns it once the
 /// bridge forwards to it.
-async fn attend(handle: &Handle, bridge: &impl Fn(Vif) -> Option<u32>, link: &LinkMessage) -> Option<Vif> {
-    let vif = name(link).and_then(Vif::parse)?;
-    if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
+async fn attend(handle: &Handle, bridge: &impl Fn(Vif) -> Option<u32>, link: &Announced) -> Option<Vif> {
+    let vif = Vif::parse(&link.name)?;
+    if link.is_port {
         // The bridge hears of the carrier before netlink does, and without spanning tree a port with
         // a carrier forwards.
-        return link.attributes.contains(&LinkAttribute::OperState(State::Up)).then_some(vif);
+        return link.is_up.then_some(vif);
     }
-    let port = LinkUnspec::new_with_index(link.header.index).controller(bridge(vif)?).up();
+    let port = LinkUnspec::new_with_index(link.index).controller(bridge(vif)?).up();
     if let Err(error) = set(handle, port, || format!("making {vif} a port of its bridge")).await {
         // The interface can be gone again already; a boot that misses it times out and says so.
         tracing::warn!(%vif, error = %chain(&error), "interface not connected");

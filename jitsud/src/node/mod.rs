@@ -219,7 +219,7 @@ impl Core {
         let toolstack = self.toolstack.clone();
         move |vif| {
             let path = nodes::bridge_of(vif.domid, vif.handle);
-            let name = toolstack.store.with(|store| store.read(&path).map(<[u8]>::to_vec))?;
+            let name = toolstack.store.look(|store| store.read(&path).map(<[u8]>::to_vec))?;
             toolstack.owns(vif.domid).then(|| String::from_utf8_lossy(&name).into_owned())
         }
     }

@@ -63,7 +63,7 @@ impl KernelWatches {
     /// Writes the file, if the watches have changed since.
     pub(super) fn save(&mut self, store: &SharedStore, id: ConnId) {
         // This is asked after every message, and there are a few watches for each guest.
-        let changed = store.with(|store| {
+        let changed = store.look(|store| {
             let changes = store.watch_changes(id);
             (changes != self.changes).then(|| (changes, store.watches_of(id)))
         });

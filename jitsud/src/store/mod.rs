@@ -32,6 +32,9 @@ pub use ring::{BadIndices, Ring};
 /// What tools may ask of the toolstack before it has got round to any of it; more is not done, audibly.
 const REQUESTS: usize = 256;
 
+/// How often in a row a ring is looked at before others get their turn: a ring's worth of requests each time.
+const TURNS: u32 = 4;
+
 /// The store, shared.
 #[derive(Clone)]
 pub struct SharedStore(Arc<Mutex<State>>);
@@ -99,6 +102,11 @@ impl SharedStore {
     /// Does something with the store, puts its state away, then wakes whoever got something to send.
     pub fn with<R>(&self, act: impl FnOnce(&mut Store) -> R) -> R {
         self.with_state(|state| act(&mut state.store))
+    }
+
+    /// Looks at the store, and nothing else: nobody has to be woken for that, and nothing put away.
+    pub fn look<R>(&self, look: impl FnOnce(&Store) -> R) -> R {
+        look(&self.state().store)
     }
 
     fn with_state<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
@@ -182,11 +190,16 @@ impl SharedStore {
         });
     }
 
-    /// How long from now a connection that is not listened to has to be looked at again.
-    fn resumes(&self, id: ConnId) -> Option<Duration> {
-        let state = self.state();
-        let deadline = state.store.deadline().filter(|_| !state.store.wants_input(id))?;
-        Some(deadline.saturating_sub(now()))
+    /// Waits until a connection that is not listened to has to be looked at again; for ever if it is listened to.
+    async fn resumes(&self, id: ConnId) {
+        let deadline = {
+            let state = self.state();
+            if state.store.wants_input(id) { None } else { state.store.deadline() }
+        };
+        match deadline {
+            Some(deadline) => tokio::time::sleep(deadline.saturating_sub(now())).await,
+            None => std::future::pending().await,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -300,6 +313,9 @@ impl Connection {
     /// # Errors
     /// The peer has broken the ring's or the store's protocol, and is not to be served any more.
     pub fn pump(&self, ring: &Ring) -> Result<bool, RingError> {
+        if self.store.state().has_nothing_for(self.id, ring) {
+            return Ok(false);
+        }
         self.store.with_state(|state| state.pump(self.id, ring))
     }
 }
@@ -332,7 +348,7 @@ impl KeyWatch {
 
     /// Waits until the key's value, or its absence, is as wanted.
     pub async fn until(&self, wanted: impl Fn(Option<&[u8]>) -> bool) {
-        while !self.store.with(|store| wanted(store.read(&self.path))) {
+        while !self.store.look(|store| wanted(store.read(&self.path))) {
             self.changed.notified().await;
         }
     }
@@ -394,6 +410,7 @@ pub async fn serve_ring(
     }
     // The peer may not have been told of what an earlier daemon did last.
     port.notify();
+    let mut turns = 0;
     loop {
         let moved = match connection.pump(&ring) {
             Ok(moved) => moved,
@@ -404,21 +421,31 @@ pub async fn serve_ring(
             if let Some(watches) = &mut kernel_watches {
                 watches.save(&store, connection.id);
             }
-            // A guest that never stops asking gets its turn among the others, no more.
-            tokio::task::yield_now().await;
+            // Whoever waits for its answer has the next question ready when it has been told, if it got the processor
+            // for that. A guest that never stops asking gets its turns among the others, no more.
+            turns += 1;
+            if turns == TURNS {
+                turns = 0;
+                tokio::task::yield_now().await;
+            }
         } else {
-            // A guest that has gone too fast is listened to again in a while, of which nobody else tells.
-            let resumes = store.resumes(connection.id);
+            turns = 0;
             tokio::select! {
                 () = port.wait() => {}
                 () = connection.output.notified() => {}
-                () = tokio::time::sleep(resumes.unwrap_or_default()), if resumes.is_some() => {}
+                // A guest that has gone too fast is listened to again in a while, of which nobody else tells.
+                () = store.resumes(connection.id) => {}
             }
         }
     }
 }
 
 impl State {
+    /// Whether a pump would move nothing and change nothing: after almost every one, that is so.
+    fn has_nothing_for(&self, id: ConnId, ring: &Ring) -> bool {
+        ring.is_quiet() && self.store.output(id).is_empty() && self.store.wants_input(id)
+    }
+
     /// Moves what can be moved, both ways; whether anything was.
     fn pump(&mut self, id: ConnId, ring: &Ring) -> Result<bool, RingError> {
         if ring.wants_reconnection() {

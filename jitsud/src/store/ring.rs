@@ -76,6 +76,11 @@ impl Ring {
         self.0.store(CONNECTION, XENSTORE_CONNECTED);
     }
 
+    /// Whether the guest wants nothing: neither to be heard nor to begin anew.
+    pub fn is_quiet(&self) -> bool {
+        self.0.load(REQ_CONS) == self.0.load(REQ_PROD) && !self.wants_reconnection()
+    }
+
     /// Copies the waiting request bytes into `buffer` and returns them; they stay in the ring until
     /// [`Self::consume`].
     pub fn requests<'a>(&self, buffer: &'a mut [u8; SIZE as usize]) -> Result<&'a [u8], BadIndices> {

@@ -70,7 +70,13 @@ impl EventChannels {
         loop {
             let mut ready = self.0.device.readable().await?;
             match ready.try_io(|device| device.get_ref().read(&mut ports)) {
-                Ok(Ok(read)) => self.deliver(&ports[..read]),
+                Ok(Ok(read)) => {
+                    // What was not full is empty now: the next event makes the device readable anew.
+                    if read < ports.len() {
+                        ready.clear_ready();
+                    }
+                    self.deliver(&ports[..read]);
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(_would_block) => {}
             }
