@@ -5,9 +5,9 @@ use alloc::string::String;
 use alloc::vec;
 use core::time::Duration;
 
-use handover::{MOST_PORTS, Offer};
 use jitsu_rt_core::cmdline::CommandLine;
 use jitsu_rt_core::ip::IpConfig;
+pub use jitsu_rt_core::takeover::STACK;
 use jitsu_rt_core::takeover::{Outcome, take_over};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::time::Instant;
@@ -26,20 +26,10 @@ use crate::{clock, println};
 /// Written, with the nanoseconds from the first instruction, once the guest accepts connections.
 const READY_KEY: &str = "data/ready";
 
-/// What this runtime's TCP is like, for a unikernel that says in its image that it takes connections over
-/// ([`takes_over!`](crate::takes_over)). Ports, connections and window are its own: the window is what its sockets'
-/// receive buffers have room for, at most 65,535 bytes.
-pub const STACK: Offer = Offer {
-    ports: [0; MOST_PORTS],
-    connections: 0,
-    // IPv4's and TCP's headers have 20 bytes each.
-    mss: (MAX_FRAME - ETHERNET_HEADER_LEN - 40) as u16,
-    window: 0,
-    // smoltcp scales only where a window has more than 16 bits.
-    window_scale: 0,
-    sack: true,
-    timestamps: false,
-};
+const _: () = assert!(
+    STACK.mss as usize == MAX_FRAME - ETHERNET_HEADER_LEN - 40,
+    "the headers of IPv4 and TCP have 20 bytes each"
+);
 
 /// What the node calls this guest.
 #[derive(Clone, PartialEq, Eq, Debug)]

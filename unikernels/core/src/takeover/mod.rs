@@ -15,7 +15,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use handover::{Record, State};
+use handover::{MOST_PORTS, Offer, Record, State};
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::{AnySocket, tcp};
@@ -27,6 +27,23 @@ use smoltcp::wire::{
 
 use self::replay::Stage;
 use crate::ip::IpConfig;
+
+/// What smoltcp's sockets are like on Ethernet, for a unikernel that says in its image that it takes connections over.
+/// Ports, connections and window are its own: the window is what its sockets' receive buffers have room for.
+pub const STACK: Offer = Offer {
+    ports: [0; MOST_PORTS],
+    connections: 0,
+    // The headers of IPv4 and of TCP have 20 bytes each.
+    mss: MTU as u16 - 40,
+    window: 0,
+    // It scales only where a window has more than 16 bits.
+    window_scale: 0,
+    sack: true,
+    timestamps: false,
+};
+
+/// Bytes of an IP packet on Ethernet.
+const MTU: usize = 1500;
 
 /// What has become of records.
 #[derive(PartialEq, Eq, Default, Debug)]
@@ -42,7 +59,7 @@ pub struct Outcome {
 /// Takes connections over by sockets that listen on their ports, open connections first.
 ///
 /// `interface` has the address `ip` on an Ethernet device with the link address `mac`; its IP packets have at most 1500
-/// bytes.
+/// bytes, and its sockets no timestamps.
 pub fn take_over(
     records: &[Record],
     (mac, ip): (EthernetAddress, &IpConfig),

@@ -20,7 +20,7 @@ use smoltcp::wire::{
 };
 
 use super::seed::seed_for;
-use super::{emit, segment};
+use super::{MTU, emit, segment};
 
 type Socket = tcp::Socket<'static>;
 
@@ -201,7 +201,7 @@ impl Device for Stage {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = self.medium;
-        capabilities.max_transmission_unit = 1500;
+        capabilities.max_transmission_unit = MTU;
         // Nobody but these two reads what they say.
         capabilities.checksum = ChecksumCapabilities::ignored();
         capabilities

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use handover::{Offer, Record};
 use jitsu_rt_core::ip::IpConfig;
-use jitsu_rt_core::takeover::{Outcome, take_over};
+use jitsu_rt_core::takeover::{Outcome, STACK, take_over};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
@@ -24,15 +24,7 @@ pub const PORT: u16 = 80;
 const RECEIVE: usize = 2048;
 
 /// What the node promises for it.
-pub const OFFER: Offer = Offer {
-    ports: [PORT, 0, 0, 0],
-    connections: 4,
-    mss: 1460,
-    window: RECEIVE as u16,
-    window_scale: 0,
-    sack: true,
-    timestamps: false,
-};
+pub const OFFER: Offer = Offer { ports: [PORT, 0, 0, 0], connections: 4, window: RECEIVE as u16, ..STACK };
 
 /// Bytes of a question: how many bytes are wanted, and where they begin.
 pub const QUESTION: usize = 8;

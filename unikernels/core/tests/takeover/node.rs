@@ -157,7 +157,7 @@ impl Node {
 }
 
 /// A frame with a segment of the service's end.
-fn frame(to: EthernetAddress, record: &Record, segment: &TcpRepr<'_>) -> Vec<u8> {
+pub fn frame(to: EthernetAddress, record: &Record, segment: &TcpRepr<'_>) -> Vec<u8> {
     let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (record.local, record.remote) else {
         panic!("IPv4")
     };

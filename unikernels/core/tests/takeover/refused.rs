@@ -1,10 +1,18 @@
 //! Records that a guest cannot go on with.
 
+use std::net::SocketAddr;
+
 use handover::{Record, State, Timestamps, WindowScales};
 use smoltcp::socket::tcp;
-use smoltcp::wire::{EthernetFrame, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, IpAddress, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    TcpTimestampRepr,
+};
 
+use crate::connection::{Connection, Secrets};
 use crate::guest::{Guest, IP, MAC, OFFER, PORT};
+use crate::moment::Moment;
+use crate::node;
 
 fn record(port: u16) -> Record {
     Record {
@@ -104,5 +112,55 @@ fn a_connection_goes_on_from_any_number() {
         let snd_nxt = iss.wrapping_add(1);
         let outcome = Guest::new(1, 1, 1).take_over(1, &[Record { iss, snd_nxt, ..record(1) }]);
         assert_eq!(outcome.taken, 1, "{iss:#x}");
+    }
+}
+
+/// Whatever a client asks for, the node answers as the guest would.
+#[test]
+fn the_node_promises_what_the_guest_does() {
+    let client = SocketAddr::from(([10, 0, 0, 2], 40000));
+    for options in 0..16 {
+        let with = |bit: u32| options & 1 << bit != 0;
+        let mut syn = [0; 20 + 20].to_vec();
+        let repr = TcpRepr {
+            src_port: client.port(),
+            dst_port: PORT,
+            control: TcpControl::Syn,
+            seq_number: TcpSeqNumber(5),
+            ack_number: None,
+            window_len: 64240,
+            window_scale: with(0).then_some(7),
+            max_seg_size: with(1).then_some(1400),
+            sack_permitted: with(2),
+            sack_ranges: [None; 3],
+            timestamp: with(3).then(|| TcpTimestampRepr::new(7, 0)),
+            payload: &[],
+        };
+        syn.resize(repr.buffer_len(), 0);
+        let ends = (IpAddress::v4(10, 0, 0, 2), IpAddress::from(IP.address));
+        repr.emit(&mut TcpPacket::new_unchecked(&mut syn[..]), &ends.0, &ends.1, &Default::default());
+        let packet = TcpPacket::new_checked(&syn[..]).expect("a segment");
+        let secrets = Secrets { iss: 1, timestamp_offset: 0 };
+        let mac = EthernetAddress([2, 0, 0, 0, 0, 2]);
+        let local = (IP.address, PORT).into();
+        let node = Connection::open(Moment(1), 0, (mac, client, local), &packet, secrets, &OFFER);
+        let node = node.expect("a connection");
+        let promised = node.reply(Moment(1));
+
+        let mut guest = Guest::new(1, 1, 1);
+        // Makes the client's link address known, too.
+        guest.take_over(1, &[Record { local: (IP.address, 81).into(), ..record(40000) }]);
+        let mut frame = node::frame(MAC, &node.record, &promised);
+        frame.truncate(34);
+        frame[26..34].rotate_left(4);
+        frame[16..18].copy_from_slice(&(20 + syn.len() as u16).to_be_bytes());
+        Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();
+        frame.extend(&syn);
+        guest.card.come.push_back(frame);
+        guest.poll(1);
+        let answer = guest.card.sent.pop_front().expect("an answer");
+        let tcp = TcpPacket::new_checked(&answer[34..]).expect("a segment");
+        let said = TcpRepr::parse(&tcp, &ends.1, &ends.0, &Default::default()).expect("right checksums");
+        assert_eq!(TcpRepr { seq_number: promised.seq_number, ..said }, promised, "{repr:?}");
     }
 }
