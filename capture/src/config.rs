@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use handover::Offer;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
 /// A service: who it is on the network, and what may wake it.
@@ -60,23 +61,6 @@ impl Ports {
             Ports::Only(ports) => ports.contains(&port),
         }
     }
-}
-
-/// What a client is told when its connection is opened on a guest's behalf: just what the guest will keep to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Offer {
-    /// TCP ports at which the guest listens whenever it runs.
-    pub ports: Vec<u16>,
-    /// Largest segment that the guest takes with IPv4, in bytes. 1460 fits Ethernet.
-    pub mss: u16,
-    /// The window, in bytes: so much is taken before the guest does. Also bounds what is kept of a connection.
-    pub window: u16,
-    /// Shift of the windows that the guest sends later, at most 14; only if the client scales, too.
-    pub window_scale: u8,
-    /// Whether the guest sends selective acknowledgements.
-    pub sack: bool,
-    /// Whether the guest has timestamps.
-    pub timestamps: bool,
 }
 
 /// How a packet is answered that nobody will take.

@@ -87,11 +87,12 @@ mod source;
 pub use smoltcp::wire::{EthernetAddress, IpCidr};
 
 pub use capture::{Capture, ServiceId, Sink};
-pub use config::{ConfigError, Limits, Offer, Ports, Rate, Refusal, Service};
+pub use config::{ConfigError, Limits, Ports, Rate, Refusal, Service};
 pub use counters::{Counters, Fate};
 pub use flows::{CONNECTION_LIFE, Direction, FlowBounds, Flows, HALF_OPEN};
 pub use frame::LONGEST;
-pub use handshake::{HandshakeCounters, NotARecord, Record, State, Timestamps, WindowScales};
+pub use handover::{NotARecord, Offer, Record, State, Timestamps, WindowScales};
+pub use handshake::HandshakeCounters;
 pub use moment::Moment;
 pub use phase::Phase;
 pub use source::Key;

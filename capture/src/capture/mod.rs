@@ -7,6 +7,7 @@ mod verdict;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
+use handover::Record;
 use smoltcp::wire::{EthernetAddress, EthernetProtocol};
 
 use self::packets::Arrived;
@@ -14,7 +15,7 @@ use crate::bucket::{Bucket, SourceBuckets};
 use crate::config::{self, ConfigError, Limits, Service};
 use crate::counters::{Counters, Fate};
 use crate::frame::{self, Content, LONGEST, Unusable};
-use crate::handshake::{Handshakes, Record};
+use crate::handshake::Handshakes;
 use crate::hold::Hold;
 use crate::moment::Moment;
 use crate::phase::Phase;

@@ -113,7 +113,7 @@ impl Capture {
         let Arrived { index, from, packet, .. } = *arrived;
         let Served { service, phase, .. } = &self.services[usize::from(index)];
         let (Some(offer), Kind::Tcp(tcp)) = (&service.handshake, &packet.kind) else { return false };
-        let agreed = !phase.has_connections() && offer.ports.contains(&tcp.dst_port());
+        let agreed = !phase.has_connections() && offer.serves(tcp.dst_port());
         if !agreed || self.flow(packet).is_none_or(|flow| self.hold.holds(flow)) {
             return false;
         }

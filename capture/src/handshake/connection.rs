@@ -14,10 +14,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use handover::{Offer, Record, State, Timestamps, WindowScales};
 use smoltcp::wire::{EthernetAddress, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
-use super::record::{Record, State, Timestamps, WindowScales};
-use crate::config::Offer;
 use crate::moment::Moment;
 
 /// The first wait for an answer to a SYN-ACK; each further one is twice as long (RFC 6298, sections 2 and 5.5).
@@ -96,6 +95,7 @@ impl Connection {
             state: State::SynReceived,
             local,
             remote,
+            mac: mac.0,
             iss,
             irs,
             snd_una: iss,

@@ -13,34 +13,29 @@
 //! has not, the new SYN is not answered but held (the first way), so that nobody is promised what is then broken:
 //! whoever's half-open connection goes would get an RST for his ACK. So forged SYNs are answered at a bounded pace,
 //! and never push an honest client out that answers within a second. Open connections have proved their addresses,
-//! and stay. They are bounded, too, in all and per source; beyond that, SYNs are held.
+//! and stay. They are bounded, too, in all and per source; beyond that, SYNs are held. So they are when a guest has as
+//! many connections as it can take over at once ([`Offer::connections`]), half open or not.
 
 mod connection;
-mod record;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use handover::{Offer, Record, State};
 use siphasher::sip::SipHasher24;
 use smoltcp::wire::{EthernetAddress, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
 use self::connection::{Connection, Next, Secrets};
-use crate::config::{Limits, Offer};
+use crate::config::Limits;
 use crate::moment::Moment;
 use crate::source::{Key, ends, source_hash};
-
-pub use self::record::{NotARecord, Record, State, Timestamps, WindowScales};
 
 /// A client whose answer to a SYN-ACK has not come by then has sent another SYN meanwhile, or is none.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// An open connection that no guest has taken by then is reset: longer than any boot.
 const KEPT: Duration = Duration::from_secs(60);
-
-/// Half-open connections that are handed over at most, the newest: in a flood most are forged, and a guest has few
-/// sockets.
-const MOST_HALF_OPEN_HANDED: usize = 64;
 
 /// A segment of a kept connection that is sent to its client.
 #[derive(Debug)]
@@ -119,7 +114,12 @@ impl Handshakes {
         let source = source_hash(&self.key, remote.ip());
         let of_source = self.sources.get(&source).copied().unwrap_or(0);
         let open = self.connections.len() - self.half_open.len();
-        if of_source >= self.most_of_source || open >= self.most_open || !self.has_room(now) {
+        let of_service = self.services[usize::from(service)].len();
+        if of_source >= self.most_of_source
+            || of_service >= usize::from(offer.connections)
+            || open >= self.most_open
+            || !self.has_room(now)
+        {
             return None;
         }
         let secrets = secrets(&self.key, now, local, remote);
@@ -225,19 +225,8 @@ impl Handshakes {
     /// Takes a service's connections out, in the order in which they were opened.
     pub fn hand_over(&mut self, service: u16) -> Vec<Record> {
         let numbers: Vec<_> = self.services[usize::from(service)].iter().copied().collect();
-        let half_open = numbers.iter().filter(|number| self.half_open.contains(number)).count();
-        let mut too_many = half_open.saturating_sub(MOST_HALF_OPEN_HANDED);
-        let mut records = Vec::new();
-        for number in numbers {
-            let forgotten = too_many > 0 && self.half_open.contains(&number);
-            let connection = self.remove(number);
-            if forgotten {
-                too_many -= 1;
-                self.counters.unanswered += 1;
-            } else {
-                records.extend(connection.map(|connection| connection.record));
-            }
-        }
+        let taken = numbers.into_iter().filter_map(|number| self.remove(number));
+        let records: Vec<_> = taken.map(|connection| connection.record).collect();
         self.counters.handed_over += records.len() as u64;
         records
     }

@@ -124,7 +124,8 @@ impl Node {
     fn new(seed: u64, boot: u64, loss: u64) -> Self {
         let mut one = service(1);
         one.handshake = Some(Offer {
-            ports: vec![80],
+            ports: [80, 0, 0, 0],
+            connections: 100,
             mss: 1460,
             window: 1000,
             window_scale: 0,

@@ -7,6 +7,9 @@
 //! socket on each guest's interface ([`port`]), by which held frames go to the guest while the bridge still sends new
 //! ones here: so they keep their order.
 //!
+//! Guests that can go on with connections that were opened on their behalf are given these ([`handover`]) when they are
+//! ready, before they are given their frames.
+//!
 //! Everything here is done at once, by calls that do not wait; the node's task owns it.
 //!
 //! ```text
@@ -19,6 +22,7 @@
 //! ```
 
 mod bridge;
+pub mod handover;
 mod port;
 mod sys;
 mod tap;
@@ -28,6 +32,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::handover::{Offer, Record};
 use capture::{Capture, EthernetAddress, LONGEST, Phase, Sink};
 
 use crate::config::{Config, Mac, capture_services};
@@ -111,24 +116,35 @@ struct Service {
     port: Option<Arc<Port>>,
     /// The bridge sends its frames to the guest.
     forwarded: bool,
+    /// The guest is ready, and taking its connections over.
+    takes_over: bool,
 }
 
 impl Captor {
-    /// Begins to capture for all services: none of them is up.
+    /// Begins to capture for all services: none of them is up. `offers` are what their guests promise of connections
+    /// that are opened on their behalf.
     ///
     /// # Errors
     /// Linux refuses something.
-    pub async fn open(network: &Network, config: &Config) -> Result<Self, Error> {
+    pub async fn open(
+        network: &Network,
+        config: &Config,
+        offers: impl IntoIterator<Item = Option<Offer>>,
+    ) -> Result<Self, Error> {
         let tap = Tap::open(TAP).map_err(Error::Tap)?;
         network.add_tap(tap.index(), TAP).await?;
         let forwarding = ForwardingTable::of(network.bridge_index()).map_err(Error::Bridge)?;
-        let (captured, limits) = capture_services(config);
+        let (mut captured, limits) = capture_services(config);
+        for (service, offer) in captured.iter_mut().zip(offers) {
+            service.handshake = offer;
+        }
         let core = Capture::new(captured, limits, random::secret())?;
         let service = |service: &crate::config::Service| Service {
             name: service.name.clone(),
             mac: service.mac,
             port: None,
             forwarded: false,
+            takes_over: false,
         };
         let services: Vec<Service> = config.services.iter().map(service).collect();
         for service in &services {
@@ -201,9 +217,31 @@ impl Captor {
         }
     }
 
+    /// A service's guest is ready. Returns the connections that were opened on its behalf, if there are any; it gets
+    /// nothing else until [`Self::taken`].
+    pub fn hand_over(&mut self, now: Moment, service: ServiceId) -> Vec<Record> {
+        let place = &self.outside.services[service.0];
+        if place.forwarded || place.takes_over {
+            return Vec::new();
+        }
+        // What has been said already goes with them.
+        self.take_in(at(now), QUEUE);
+        let records = self.core.hand_over(at(now), id(service), &mut self.outside);
+        self.outside.services[service.0].takes_over = !records.is_empty();
+        records
+    }
+
+    /// A service's guest goes on with the connections that it was handed.
+    pub fn taken(&mut self, now: Moment, service: ServiceId) {
+        if std::mem::take(&mut self.outside.services[service.0].takes_over) {
+            self.reach(now, service);
+        }
+    }
+
     /// A service's guest is ready: it gets what was held for it, and everything from now on.
     pub fn reach(&mut self, now: Moment, service: ServiceId) {
-        if self.outside.services[service.0].forwarded {
+        let place = &self.outside.services[service.0];
+        if place.forwarded || place.takes_over {
             return;
         }
         let (now, captured) = (at(now), id(service));
@@ -230,6 +268,7 @@ impl Captor {
     /// A service's guest is going to be ended or paused: its frames come here from now on.
     pub fn leave(&mut self, service: ServiceId) {
         let place = &mut self.outside.services[service.0];
+        place.takes_over = false;
         if !std::mem::take(&mut place.forwarded) {
             return;
         }
@@ -284,6 +323,7 @@ impl Captor {
         if let Some(place) = self.outside.services.get_mut(service.0)
             && let Some(port) = place.port.take()
         {
+            place.takes_over = false;
             // Linux waits for all packets that are under way before it has closed a packet socket: some milliseconds.
             tokio::task::spawn_blocking(move || drop(port));
         }

@@ -11,6 +11,7 @@ use xen_sys::DomId;
 
 use super::RUN;
 use super::Report;
+use crate::capture::handover;
 use crate::console::{self, ConsoleLog};
 use crate::directory::{Incarnation, Moment};
 use crate::domain::{Domain, nodes};
@@ -49,6 +50,22 @@ impl Life {
         self.tasks.spawn(async move {
             ready.comes_true().await;
             let _ = reports.send(Report::Ready(incarnation, Moment::now()));
+        });
+    }
+
+    /// Reports when the guest has taken its connections over, or has had its time for that.
+    pub fn takes_over(
+        &mut self,
+        incarnation: Incarnation,
+        taken: KeyWatch,
+        reports: &UnboundedSender<Report>,
+    ) {
+        let reports = reports.clone();
+        self.tasks.spawn(async move {
+            if tokio::time::timeout(handover::PATIENCE, taken.comes_true()).await.is_err() {
+                tracing::warn!(?incarnation, "the guest does not take its connections over: they are reset");
+            }
+            let _ = reports.send(Report::TookOver(incarnation));
         });
     }
 

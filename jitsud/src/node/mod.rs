@@ -26,7 +26,7 @@ use xen_sys::DomId;
 use xen_sys::domctl::DomainInfo;
 use xenstore::Change;
 
-use crate::capture::{self, Captor};
+use crate::capture::{self, Captor, handover};
 use crate::card::Card;
 use crate::clock::Clock;
 use crate::config::{Loaded, ReadyKey};
@@ -67,6 +67,8 @@ enum Report {
     Built(Incarnation, Result<Box<Domain>, BuildError>),
     /// The readiness key of a life has been written.
     Ready(Incarnation, Moment),
+    /// A guest goes on with the connections that were opened on its behalf.
+    TookOver(Incarnation),
     /// A guest broke a protocol and is not served any more.
     Broken(DomId, String),
     /// The bridge forwards to a guest's first interface.
@@ -113,7 +115,8 @@ impl Core {
         (card, clock): (Option<Card>, Clock),
     ) -> Result<Self, capture::Error> {
         let specs = template::all(&mut loaded);
-        let captor = Captor::open(network, &loaded.config).await?;
+        let captor =
+            Captor::open(network, &loaded.config, specs.iter().map(|template| template.offer)).await?;
         let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let set_aside = || -> Result<u64, Box<dyn std::error::Error>> {
             let dom0 = toolstack.hypervisor.domain_info(DomId::DOM0)?.ok_or("Xen has no dom0")?;
@@ -306,6 +309,11 @@ impl Core {
                 }
                 self.ready_if_reachable(incarnation, at);
             }
+            Report::TookOver(incarnation) => {
+                if self.lives.get(&incarnation).is_some_and(|life| !life.ending()) {
+                    self.captor.taken(Moment::now(), incarnation.service);
+                }
+            }
             Report::Broken(domid, detail) => {
                 if let Some((incarnation, _)) = self.life_of(domid) {
                     self.input(Input::Died { incarnation, death: Death::Crash, detail });
@@ -406,17 +414,43 @@ impl Core {
         for service in self.directory.take_changed() {
             let Some(entry) = self.directory.entries().get(service.0) else { continue };
             let incarnation = entry.incarnation();
-            match entry.state() {
-                State::Ready { .. } => self.captor.reach(Moment::now(), service),
-                state => self.captor.follow(Moment::now(), service, state),
-            }
             let counters = Counters::new(incarnation.number, entry.statistics());
             let mut changes = vec![counters.change(&entry.service().name)];
-            if let State::Ready { domid, .. } = entry.state() {
-                let record = Record::new(entry.service(), incarnation, true);
-                changes.push(Change::write(nodes::record(*domid), record.text()));
+            match entry.state() {
+                State::Ready { domid, .. } => {
+                    let (domid, record) = (*domid, Record::new(entry.service(), incarnation, true));
+                    changes.push(Change::write(nodes::record(domid), record.text()));
+                    self.reach(incarnation, domid);
+                }
+                state => self.captor.follow(Moment::now(), service, state),
             }
             self.put_away(&changes);
+        }
+    }
+
+    /// Gives a guest that is ready its frames; first the connections that were opened on its behalf, if there are any.
+    fn reach(&mut self, incarnation: Incarnation, domid: DomId) {
+        let (now, service) = (Moment::now(), incarnation.service);
+        let records = self.captor.hand_over(now, service);
+        if records.is_empty() {
+            return self.captor.reach(now, service);
+        }
+        let (changes, count) = handover::nodes(domid, &records);
+        if count < records.len() {
+            tracing::error!(%domid, "{} connections are more than can be handed over", records.len());
+        }
+        let store = &self.toolstack.store;
+        let told = store.watch(handover::taken(domid), None).and_then(|taken| {
+            store.commit(&changes)?;
+            Ok(taken)
+        });
+        match (told, self.lives.get_mut(&incarnation)) {
+            (Ok(taken), Some(life)) => life.takes_over(incarnation, taken, &self.reports.0),
+            (told, _) => {
+                let error = told.err();
+                tracing::error!(%domid, ?error, "it cannot be told of its connections: they are reset");
+                self.captor.taken(now, service);
+            }
         }
     }
 

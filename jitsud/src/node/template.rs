@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use handover::Offer;
+
 use crate::config::{self, Loaded, Node, ReadyKey, Service};
 use crate::domain::{Spec, Vif};
 use crate::text::chain;
@@ -13,6 +15,8 @@ use crate::text::chain;
 pub struct Template {
     pub spec: Spec,
     pub ready_key: ReadyKey,
+    /// What its kernel promises of connections that are opened on its behalf.
+    pub offer: Option<Offer>,
 }
 
 /// The services' templates, in their order. A kernel or ramdisk that several services use is kept once; a service
@@ -55,11 +59,16 @@ fn template(node: &Node, service: &Service, files: &Files) -> Option<Template> {
         address: None,
         bridge: vif.bridge.as_ref().unwrap_or(&node.bridge).clone(),
     });
+    let kernel = files.0.get(&service.kernel)?.clone();
+    let offer = Offer::find(&kernel).unwrap_or_else(|error| {
+        tracing::warn!("service {}, {}: {error}", service.name, service.kernel.display());
+        None
+    });
     Some(Template {
         spec: Spec {
             name: service.name.clone(),
             uuid: [0; 16],
-            kernel: files.0.get(&service.kernel)?.clone(),
+            kernel,
             ramdisk: service.ramdisk.as_ref().and_then(|ramdisk| files.0.get(ramdisk)).cloned(),
             memory_mib: service.memory_mib,
             vcpus: service.vcpus,
@@ -71,5 +80,6 @@ fn template(node: &Node, service: &Service, files: &Files) -> Option<Template> {
             vifs: std::iter::once(first).chain(others).collect(),
         },
         ready_key: service.wait_for_key.clone(),
+        offer,
     })
 }

@@ -63,6 +63,13 @@ impl IpConfig {
         }
         Ok(IpConfig { address, prefix_len: mask.leading_ones() as u8, gateway })
     }
+
+    /// Whose link address packets to `destination` go to: its own on this network, the gateway's on others.
+    pub fn next_hop(&self, destination: Ipv4Addr) -> Ipv4Addr {
+        let differs = self.address.to_bits() ^ destination.to_bits();
+        let here = differs.leading_zeros() >= u32::from(self.prefix_len);
+        self.gateway.filter(|_| !here).unwrap_or(destination)
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +89,16 @@ mod tests {
         let lonely = IpConfig::parse("10.0.2.20:::255.255.255.255").unwrap();
         assert_eq!((lonely.prefix_len, lonely.gateway), (32, None));
         assert_eq!(IpConfig::parse("10.0.2.20:::0.0.0.0").unwrap().prefix_len, 0);
+    }
+
+    #[test]
+    fn other_networks_are_behind_the_gateway() {
+        let ip = IpConfig::parse("10.0.2.20::10.0.2.2:255.255.255.0").unwrap();
+        let next_hop = |destination: [u8; 4]| ip.next_hop(destination.into()).octets();
+        assert_eq!(next_hop([10, 0, 2, 255]), [10, 0, 2, 255]);
+        assert_eq!(next_hop([10, 0, 3, 0]), [10, 0, 2, 2]);
+        assert_eq!(IpConfig { gateway: None, ..ip }.next_hop([1, 1, 1, 1].into()).octets(), [1, 1, 1, 1]);
+        assert_eq!(IpConfig { prefix_len: 0, ..ip }.next_hop([1, 1, 1, 1].into()).octets(), [1, 1, 1, 1]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What the unikernel runtime parses and decides, without a machine under it: the device tree, the
-//! command line, the XenStore protocol. No I/O and no unsafe code, so that it is tested on the host.
+//! command line, the XenStore protocol, and how connections are taken over. No I/O and no unsafe code, so that it is tested on the host.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -7,4 +7,5 @@ extern crate alloc;
 pub mod cmdline;
 pub mod ip;
 pub mod machine;
+pub mod takeover;
 pub mod xenstore;

@@ -13,6 +13,7 @@ extern crate alloc;
 pub mod arch;
 pub mod boot;
 pub mod clock;
+mod control;
 pub mod gic;
 mod heap;
 pub mod net;
@@ -21,5 +22,21 @@ pub mod service;
 pub mod xen;
 
 pub use boot::Guest;
+pub use handover;
 pub use jitsu_rt_core::cmdline::CommandLine;
 pub use smoltcp;
+
+/// Marks the image: it takes connections over, as this constant [`handover::Offer`] says. [`service::serve`] does the
+/// rest.
+#[macro_export]
+macro_rules! takes_over {
+    ($offer:expr) => {
+        const _: () = {
+            // SAFETY: the linker script keeps this section for entries of the zImage's table, of which this is one.
+            #[allow(unsafe_code)]
+            #[unsafe(link_section = ".zimage.table")]
+            #[used]
+            static MARK: [u32; $crate::handover::Offer::WORDS] = $offer.mark();
+        };
+    };
+}

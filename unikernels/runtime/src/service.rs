@@ -7,24 +7,29 @@ use core::time::Duration;
 
 use jitsu_rt_core::cmdline::CommandLine;
 use jitsu_rt_core::ip::IpConfig;
+pub use jitsu_rt_core::takeover::STACK;
+use jitsu_rt_core::takeover::{Outcome, take_over};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
-    HardwareAddress, IpCidr,
+    ArpOperation, ArpPacket, ArpRepr, ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr, HardwareAddress, IpCidr,
 };
-use xen_sys::sched::ShutdownReason;
 
 use crate::boot::Guest;
-use crate::net::{NetDevice, Netfront};
-use crate::xen::store::{Request, RequestId, XenStore};
-use crate::xen::{event, shutdown};
+use crate::control::Control;
+use crate::net::{MAX_FRAME, NetDevice, Netfront};
+use crate::xen::event;
+use crate::xen::store::Request;
 use crate::{clock, println};
 
 /// Written, with the nanoseconds from the first instruction, once the guest accepts connections.
 const READY_KEY: &str = "data/ready";
-/// Where the toolstack asks the guest to end.
-const SHUTDOWN_KEY: &str = "control/shutdown";
+
+const _: () = assert!(
+    STACK.mss as usize == MAX_FRAME - ETHERNET_HEADER_LEN - 40,
+    "the headers of IPv4 and TCP have 20 bytes each"
+);
 
 /// What the node calls this guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,20 +84,30 @@ pub fn serve<S: Service>(
     device.0.flush();
     let boot_time = clock::uptime();
     store.post(Request::Write(READY_KEY, format!("{}", boot_time.as_nanos()).as_bytes()));
+    let mut control = Control::watch(&mut store);
     store.poll();
     service.ready(boot_time);
     println!("ready on {} after {} us", ip.address, boot_time.as_micros());
 
-    let mut shutdown_request = ShutdownRequest::watch(&mut store);
     loop {
         store.poll();
-        shutdown_request.check(&mut store);
-
         let now = now();
+        let taken = control.check(&mut store).map(|records| {
+            let outcome = take_over(&records, (mac, &ip), &mut interface, &mut sockets, now);
+            outcome.resets.iter().for_each(|reset| device.0.send(reset));
+            outcome
+        });
+
         interface.poll(now, &mut device, &mut sockets);
         let deadline = service.poll(&mut sockets, now);
         interface.poll(now, &mut device, &mut sockets);
         device.0.flush();
+        if let Some(Outcome { taken, refused, .. }) = taken {
+            // After the flush: what is asked for is on its way before anything else.
+            store.post(Request::Write(handover::TAKEN, format!("{taken}").as_bytes()));
+            store.poll();
+            println!("took {taken} connections over, refused {refused}");
+        }
         if device.0.arm() {
             continue;
         }
@@ -144,45 +159,4 @@ fn gratuitous_arp(mac: EthernetAddress, ip: &IpConfig) -> [u8; 42] {
     ethernet.emit(&mut frame);
     arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
     bytes
-}
-
-/// Watches for the toolstack's wish that the guest end.
-#[derive(Default)]
-struct ShutdownRequest {
-    changed: bool,
-    reading: Option<RequestId>,
-}
-
-impl ShutdownRequest {
-    fn watch(store: &mut XenStore) -> Self {
-        store.post(Request::Watch(SHUTDOWN_KEY, SHUTDOWN_KEY));
-        Self::default()
-    }
-
-    /// Goes one step on, without waiting; does not return when the guest is to end.
-    fn check(&mut self, store: &mut XenStore) {
-        if let Some(reply) = self.reading.and_then(|id| store.take_reply(id)) {
-            self.reading = None;
-            let reason = match reply.as_deref() {
-                Ok(b"poweroff" | b"halt") => Some(ShutdownReason::POWEROFF),
-                Ok(b"reboot") => Some(ShutdownReason::REBOOT),
-                _ => None,
-            };
-            if let Some(reason) = reason {
-                // An empty value tells the toolstack that the guest obeys.
-                let acknowledge = store.request(Request::Write(SHUTDOWN_KEY, b""));
-                let acknowledged = store.wait(acknowledge).is_ok();
-                println!("{reason} was asked for; acknowledged: {acknowledged}");
-                shutdown(reason);
-            }
-        }
-        while let Some(event) = store.take_event() {
-            self.changed |= event.token == SHUTDOWN_KEY;
-        }
-        if self.changed && self.reading.is_none() {
-            self.changed = false;
-            self.reading = Some(store.request(Request::Read(SHUTDOWN_KEY)));
-            store.poll();
-        }
-    }
 }

@@ -13,9 +13,9 @@ use smoltcp::time::{Duration, Instant};
 use crate::http::{self, MAX_REQUEST, Request, Status};
 
 /// Connections at a time.
-const CONNECTIONS: usize = 16;
+pub const CONNECTIONS: usize = 16;
 /// Bytes received and not yet read, and so the window: a request fits.
-const RECEIVE_BUFFER: usize = MAX_REQUEST;
+pub const RECEIVE_BUFFER: usize = MAX_REQUEST;
 /// Bytes sent and not yet acknowledged.
 const SEND_BUFFER: usize = 4096;
 /// From a client's SYN until its request is complete.

@@ -7,17 +7,24 @@ extern crate alloc;
 use alloc::string::String;
 use core::time::Duration;
 
+use jitsu_rt::handover::Offer;
 use jitsu_rt::service::{self, Identity, Service};
 use jitsu_rt::smoltcp::iface::SocketSet;
 use jitsu_rt::smoltcp::time::Instant;
 use jitsu_rt::{CommandLine, Guest};
 use web::page::Page;
-use web::server::Server;
+use web::server::{CONNECTIONS, RECEIVE_BUFFER, Server};
 
 /// Where browsers look.
 const PORT: u16 = 80;
 
 jitsu_rt::entry!(main);
+jitsu_rt::takes_over!(Offer {
+    ports: [PORT, 0, 0, 0],
+    connections: CONNECTIONS as u16,
+    window: RECEIVE_BUFFER as u16,
+    ..service::STACK
+});
 
 struct Www {
     page: Page,

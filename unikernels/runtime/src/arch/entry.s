@@ -17,6 +17,9 @@ _start:
     .word   0x016f2818                  @ 0x24: zImage magic
     .word   0                           @ 0x28: start: 0, the loader chooses
     .word   __image_size                @ 0x2c: end, from start
+    .word   0x04030201                  @ 0x30: little-endian
+    .word   0x45454545                  @ 0x34: a table of tags follows
+    .word   __table_offset              @ 0x38: where it is, from start
 
 @ Descriptors: ARM ARM (DDI 0406C) B3.5.1; memory types by the TEX remap that is set up below.
     .equ    SECTION_RAM,   0x0001141e   @ Normal, shareable, privileged read-write, never executed

@@ -5,4 +5,4 @@ mod netfront;
 mod ring;
 
 pub use device::NetDevice;
-pub use netfront::{Netfront, NetfrontError};
+pub use netfront::{MAX_FRAME, Netfront, NetfrontError};

@@ -1,6 +1,6 @@
 //! A connection as it is handed over, and its bytes.
 //!
-//! The bytes are for whatever brings them to the guest: XenStore, or a shared page. All numbers are big-endian:
+//! All numbers are big-endian:
 //!
 //! | bytes | what                                                                                   |
 //! |-------|----------------------------------------------------------------------------------------|
@@ -15,9 +15,12 @@
 //! | 72–73 | the peer's MSS                                                                         |
 //! | 74–75 | window scales: of windows that the peer sends, of those that the guest sends           |
 //! | 76–83 | TS.Recent, and what is added to a clock of milliseconds for TSval                      |
-//! | 84–87 | how many bytes of data follow                                                          |
+//! | 84–89 | the link address that the client is reached at                                         |
+//! | 90–93 | how many bytes of data follow                                                          |
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A connection as far as it has come, for a guest to go on with. Names are those of RFC 9293, section 3.3.1.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +31,9 @@ pub struct Record {
     pub local: SocketAddr,
     /// The client's end.
     pub remote: SocketAddr,
+    /// Where frames to the client go: its own link address, or a router's. The guest cannot ask for it: until it has
+    /// its address, the answer would not come to it.
+    pub mac: [u8; 6],
     /// Initial send sequence number.
     pub iss: u32,
     /// Initial receive sequence number.
@@ -93,18 +99,32 @@ impl Timestamps {
 }
 
 /// Bytes that are no record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("not the record of a connection: it is cut off, of another version, or has a value that cannot be")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotARecord;
 
+impl fmt::Display for NotARecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the record of a connection: it is cut off, of another version, or has a value that cannot be")
+    }
+}
+
+impl core::error::Error for NotARecord {}
+
 const VERSION: u8 = 1;
-const FIXED: usize = 88;
-const LARGEST_SHIFT: u8 = 14;
+/// Bytes of a record without data.
+pub const FIXED: usize = 94;
+/// RFC 7323, section 2.3.
+pub(crate) const LARGEST_SHIFT: u8 = 14;
 
 impl Record {
-    /// The record as bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(FIXED + self.data.len());
+    /// Bytes that [`Record::encode`] adds.
+    pub fn encoded_len(&self) -> usize {
+        FIXED + self.data.len()
+    }
+
+    /// Adds the record to these bytes.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.reserve(self.encoded_len());
         let family = if self.local.is_ipv4() { 4 } else { 6 };
         let bits = u8::from(self.window_scales.is_some())
             | u8::from(self.sack) << 1
@@ -127,9 +147,10 @@ impl Record {
         );
         bytes.extend(self.mss.to_be_bytes());
         bytes.extend([theirs, ours]);
-        bytes.extend([recent, offset, self.data.len() as u32].map(u32::to_be_bytes).concat());
+        bytes.extend([recent, offset].map(u32::to_be_bytes).concat());
+        bytes.extend(self.mac);
+        bytes.extend((self.data.len() as u32).to_be_bytes());
         bytes.extend(&self.data);
-        bytes
     }
 
     /// The record that is at the front of these bytes, and what follows it.
@@ -156,7 +177,7 @@ impl Record {
         let bit = |number: u8| fixed[3] & 1 << number != 0;
         let scales = WindowScales { theirs: fixed[74], ours: fixed[75] };
         let timestamps = Timestamps { recent: long(76), offset: long(80) };
-        let (data, rest) = rest.split_at_checked(long(84) as usize).ok_or(NotARecord)?;
+        let (data, rest) = rest.split_at_checked(long(90) as usize).ok_or(NotARecord)?;
         let unused = fixed[3] >> 3 != 0
             || !bit(0) && (scales.theirs, scales.ours) != (0, 0)
             || !bit(2) && (timestamps.recent, timestamps.offset) != (0, 0);
@@ -167,6 +188,7 @@ impl Record {
             state,
             local: (address(4)?, short(36)).into(),
             remote: (address(20)?, short(38)).into(),
+            mac: [fixed[84], fixed[85], fixed[86], fixed[87], fixed[88], fixed[89]],
             iss: long(40),
             irs: long(44),
             snd_una: long(48),
@@ -186,14 +208,16 @@ impl Record {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn record(local: IpAddr, remote: IpAddr) -> Record {
+    /// With a client at this port.
+    pub(crate) fn record(port: u16) -> Record {
         Record {
             state: State::Established,
-            local: (local, 80).into(),
-            remote: (remote, 40000).into(),
+            local: ([10, 0, 0, 1], 80).into(),
+            remote: ([10, 0, 0, 2], port).into(),
+            mac: [2, 0, 0, 0, 0, 9],
             iss: 1,
             irs: u32::MAX,
             snd_una: 2,
@@ -212,14 +236,16 @@ mod tests {
 
     #[test]
     fn a_record_is_the_same_afterwards() {
-        let whole = record([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let whole = record(40000);
         let bare =
             Record { window_scales: None, sack: false, timestamps: None, data: vec![], ..whole.clone() };
-        let six = record(Ipv6Addr::LOCALHOST.into(), "fd00::2".parse().expect("an address"));
+        let remote = ("fd00::2".parse::<IpAddr>().expect("an address"), 1).into();
+        let six = Record { local: (Ipv6Addr::LOCALHOST, 80).into(), remote, ..record(1) };
         let closed = Record { state: State::CloseWait, ..six.clone() };
         let half = Record { state: State::SynReceived, ..bare.clone() };
         let records = [whole, bare, six, closed, half];
-        let bytes: Vec<u8> = records.iter().flat_map(Record::encode).collect();
+        let mut bytes = Vec::new();
+        records.iter().for_each(|record| record.encode(&mut bytes));
         let mut rest = &bytes[..];
         for record in records {
             let (decoded, after) = Record::decode(rest).expect("a record");
@@ -231,13 +257,14 @@ mod tests {
 
     #[test]
     fn other_bytes_are_none() {
-        let bytes = record([10, 0, 0, 1].into(), [10, 0, 0, 2].into()).encode();
+        let mut bytes = Vec::new();
+        record(40000).encode(&mut bytes);
         assert_eq!(bytes.len(), FIXED + 16);
         for length in 0..bytes.len() {
             assert_eq!(Record::decode(&bytes[..length]), Err(NotARecord), "{length} bytes");
         }
         for (at, value) in
-            [(0, 2), (1, 3), (2, 5), (3, 15), (3, 6), (3, 3), (8, 1), (35, 1), (74, 15), (84, 1)]
+            [(0, 2), (1, 3), (2, 5), (3, 15), (3, 6), (3, 3), (8, 1), (35, 1), (74, 15), (90, 1)]
         {
             let mut other = bytes.clone();
             other[at] = value;
