@@ -14,8 +14,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::netlink::Netlink;
 
-/// The cable's end at the bridge. Both ends vanish with this process.
-const BRIDGE_END: &str = "probe0";
+/// How the cable's end at the bridge begins. Both ends vanish with this process, but some time after it: so the number of
+/// the process follows.
+const BRIDGE_END: &str = "probe";
 /// The cable's end here.
 const OWN_END: &str = "eth0";
 
@@ -37,7 +38,7 @@ pub fn become_one(bridge: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
     // A socket stays in the namespace that it was made in.
     let mut node = Netlink::open()?;
     unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace (are we root?)")?;
-    node.request(RouteNetlinkMessage::NewLink(cable(port_of)), true)
+    node.request(RouteNetlinkMessage::NewLink(cable(port_of, address)), true)
         .with_context(|| format!("connecting to {bridge}"))?;
 
     let mut own = Netlink::open()?;
@@ -52,15 +53,21 @@ pub fn become_one(bridge: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
 }
 
 /// A pair of veth devices, one end a port of the bridge and up, the other one in this process's namespace.
-fn cable(bridge: u32) -> LinkMessage {
+/// The Ethernet address is made of the other one, so that who has met this host knows it when it comes again.
+fn cable(bridge: u32, address: Ipv4Addr) -> LinkMessage {
+    let [a, b, c, d] = address.octets();
     let mut own_end = LinkMessage::default();
-    own_end.attributes =
-        vec![LinkAttribute::IfName(OWN_END.into()), LinkAttribute::NetNsPid(std::process::id())];
+    own_end.attributes = vec![
+        LinkAttribute::IfName(OWN_END.into()),
+        // Locally administered (IEEE 802).
+        LinkAttribute::Address(vec![0x02, 0x00, a, b, c, d]),
+        LinkAttribute::NetNsPid(std::process::id()),
+    ];
     let mut bridge_end = LinkMessage::default();
     bridge_end.header.flags = LinkFlags::Up;
     bridge_end.header.change_mask = LinkFlags::Up;
     bridge_end.attributes = vec![
-        LinkAttribute::IfName(BRIDGE_END.into()),
+        LinkAttribute::IfName(format!("{BRIDGE_END}{}", std::process::id())),
         LinkAttribute::Controller(bridge),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),

@@ -1,8 +1,9 @@
 //! `probe NODE NAME BRIDGE ADDRESS/PREFIX`: a request, or a series of them, from another host on the node's network.
 //!
 //! Runs inside the node, as root. Prints lines of [`MARK`] and an [`Outcome`] as JSON: one for a NAME. One with
-//! numbers in it, as `d{1..100}.jitsu.test`, stands for a series, which are asked for one after another, with a line
-//! for each; if all could be had, one more line says what they all serve then.
+//! numbers in it, as `d{1..100}.jitsu.test`, or with a count behind it, as `www.jitsu.test*100`, stands for a series,
+//! which are asked for one after another, with a line for each; if all could be had, one more line says what they all
+//! serve then.
 
 mod series;
 
@@ -70,7 +71,10 @@ fn run() -> Result<()> {
     let mut served = Vec::new();
     for name in names {
         let measurement = request(&resolver, &name)?;
-        served.push((name, measurement.address));
+        let service = (name, measurement.address);
+        if !served.contains(&service) {
+            served.push(service);
+        }
         print(&Outcome::Served(Box::new(measurement)));
     }
     let crowd = Crowd { replies: at_once(&served)?, status: series::without_long_texts(status(node)?) };

@@ -6,11 +6,17 @@ use serde_json::Value;
 /// Most names in a series.
 const MAX_NAMES: u32 = 1000;
 
-/// The names that `a{1..3}b` stands for, `a1b`, `a2b` and `a3b`; `None` for a name that stands for itself.
+/// The names that `a{1..3}b` stands for, `a1b`, `a2b` and `a3b`, or `a*3`, which is three times `a`; `None` for a name
+/// that stands for itself.
 ///
 /// # Errors
-/// When what is in the braces is no range of numbers.
+/// When what is in the braces is no range of numbers, or what is behind the asterisk no count.
 pub fn of(name: &str) -> Result<Option<Vec<String>>> {
+    if let Some((name, count)) = name.split_once('*') {
+        let count = count.parse().ok().filter(|count| (1..=MAX_NAMES).contains(count));
+        let count = count.with_context(|| format!("NAME {name:?}: 1 to {MAX_NAMES} times"))?;
+        return Ok(Some(vec![name.to_owned(); count as usize]));
+    }
     let Some((before, rest)) = name.split_once('{') else { return Ok(None) };
     let range = || {
         let (range, after) = rest.split_once('}')?;
@@ -47,7 +53,8 @@ mod tests {
     fn numbers_in_braces_are_counted_up() {
         assert_eq!(of("www.test").unwrap(), None);
         assert_eq!(of("d{9..11}.test").unwrap().unwrap(), ["d9.test", "d10.test", "d11.test"]);
-        for bad in ["d{", "d{1}", "d{1..x}", "d{2..1}", "d{0..1000}"] {
+        assert_eq!(of("www.test*2").unwrap().unwrap(), ["www.test", "www.test"]);
+        for bad in ["d{", "d{1}", "d{1..x}", "d{2..1}", "d{0..1000}", "d*", "d*0", "d*1001"] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }

@@ -3,6 +3,7 @@
 //! This file is the command line and nothing else: one match, a file a command. Results go to stdout,
 //! diagnostics and progress to stderr, and the exit code tells the class of a failure (see `fail`).
 
+mod bench;
 mod bmap;
 mod board;
 mod card;
@@ -56,6 +57,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test: those of the host, then the node in QEMU
     Test(test::Args),
+    /// Measure the paper's figures: tables and plots
+    Bench(bench::Args),
     /// Run the fuzz targets, each for a while
     Fuzz(fuzz::Args),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => return test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
     };
     match outcome {

@@ -2,7 +2,7 @@
 
 use super::{Page, Resolver, Status, http};
 use crate::fail::{Class, Fail};
-use crate::qemu::{BootSpec, Forward, Protocol, Qemu, Start};
+use crate::qemu::{BootSpec, Executed, Forward, Protocol, Qemu, Start};
 use anyhow::{Context, Result};
 use probe::dns::Answer;
 use std::collections::HashMap;
@@ -290,6 +290,14 @@ impl RunningNode {
     /// When the node has ended.
     pub fn send_line(&self, line: &str) -> Result<()> {
         self.qemu.send_line(line)
+    }
+
+    /// What the machine has executed until now, in instruction time.
+    ///
+    /// # Errors
+    /// When QEMU does not tell.
+    pub fn executed(&self) -> Result<Executed> {
+        self.qemu.executed()
     }
 
     /// Waits for a line on the console, after `mark`, that `wanted` accepts.

@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The client's address in the node's network.
-const CLIENT: &str = "10.0.2.200/22";
+pub const CLIENT: &str = "10.0.2.200/22";
 
 /// The node's bridge, by its default name.
-const BRIDGE: &str = "br0";
+pub const BRIDGE: &str = "br0";
 
 /// Longest time for a request, wall time.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -70,23 +70,30 @@ impl Node {
     }
 
     /// Has the client ask for many services, one after another. `services` stands for all of them, as
-    /// `d{1..100}` does for `d1` to `d100`.
+    /// `d{1..100}` does for `d1` to `d100`, and `www*100` for a hundred times the same.
     ///
     /// # Errors
     /// When the client does not come to an end. That it came to no good end is in [`Series::end`].
     pub fn series(&self, services: &str) -> Result<Series> {
-        let mut next = ask(&self.0, services)?;
-        let mut served = Vec::new();
-        let mut series = || loop {
-            match next()? {
-                Outcome::Served(measurement) => served.push(*measurement),
-                Outcome::Crowd(crowd) => return Ok(Ok(*crowd)),
-                Outcome::Failed(why) => return Ok(Err(why)),
-            }
-        };
-        let end = series().map_err(|error: anyhow::Error| self.0.blame(error))?;
-        Ok(Series { served, end })
+        series(&self.0, services).map_err(|error| self.0.blame(error))
     }
+}
+
+/// See [`Node::series`].
+///
+/// # Errors
+/// As there.
+pub fn series(node: &RunningNode, services: &str) -> Result<Series> {
+    let mut next = ask(node, services)?;
+    let mut served = Vec::new();
+    let end = loop {
+        match next()? {
+            Outcome::Served(measurement) => served.push(*measurement),
+            Outcome::Crowd(crowd) => break Ok(*crowd),
+            Outcome::Failed(why) => break Err(why),
+        }
+    };
+    Ok(Series { served, end })
 }
 
 /// Has the [`client`] on a node make one request for `service`.
@@ -104,7 +111,8 @@ pub fn request(node: &RunningNode, service: &str) -> Result<Measurement> {
 /// Starts the client. What is returned waits for what it prints.
 fn ask(node: &RunningNode, services: &str) -> Result<impl FnMut() -> Result<Outcome>> {
     let mut mark = node.mark();
-    node.send_line(&format!("probe {NODE} {services}.jitsu.test {BRIDGE} {CLIENT}"))?;
+    let (name, count) = services.split_at(services.find('*').unwrap_or(services.len()));
+    node.send_line(&format!("probe {NODE} '{name}.jitsu.test{count}' {BRIDGE} {CLIENT}"))?;
     Ok(move || {
         let what = "the client inside the node";
         let line = node.next_line(&mut mark, what, LIMIT, |line| line.starts_with(MARK))?;

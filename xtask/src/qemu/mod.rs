@@ -12,7 +12,7 @@ mod start;
 
 pub use command::{Console as ConsoleKind, arguments};
 pub use forward::{Forward, Protocol};
-pub use monitor::Monitor;
+pub use monitor::{Executed, Monitor};
 pub use start::{Start, copy_of_card};
 
 use crate::fail::{Class, Fail};
@@ -147,6 +147,12 @@ impl Qemu {
     pub fn forward(&self, forward: &Forward) -> Result<()> {
         let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
         monitor.forward(forward).map_err(|error| self.blame(error))
+    }
+
+    /// What the machine has executed until now, in instruction time.
+    pub fn executed(&self) -> Result<Executed> {
+        let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
+        monitor.executed().map_err(|error| self.blame(error))
     }
 
     /// When QEMU was started.

@@ -1,4 +1,5 @@
-//! QEMU's machine protocol (QMP), as far as it is needed: running commands of the human monitor.
+//! QEMU's machine protocol (QMP), as far as it is needed: running commands of the human monitor, and reading how many
+//! instructions the machine has executed.
 //! See docs/interop/qmp-spec.rst in QEMU.
 
 use super::Forward;
@@ -9,13 +10,42 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// QEMU answers at once, but a busy host may not let it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 pub struct Monitor {
     stream: BufReader<UnixStream>,
+}
+
+/// What a machine has executed, and when that was.
+#[derive(Clone, Copy, Debug)]
+pub struct Executed {
+    /// Instructions since it was started, the hypervisor's included.
+    pub instructions: u64,
+    /// How far its virtual time is behind the time that it has been running, in milliseconds; less than nothing when
+    /// idle time was skipped.
+    behind_ms: i64,
+    /// By this host's clock, it stood still from here
+    stopped: Instant,
+    /// to here.
+    continued: Instant,
+}
+
+impl Executed {
+    /// Virtual time from an earlier reading to this one. It is exact to some milliseconds.
+    pub fn virtual_time_since(&self, earlier: &Executed) -> Duration {
+        let ran = self.stopped.duration_since(earlier.continued).as_millis() as i64;
+        let ahead = earlier.behind_ms - self.behind_ms;
+        Duration::from_millis(u64::try_from(ran + ahead).unwrap_or_default())
+    }
+}
+
+/// How far virtual time is behind, in what `info jit` prints.
+fn behind(printed: &str) -> Option<i64> {
+    let line = printed.lines().find_map(|line| line.strip_prefix("Host - Guest clock"))?;
+    line.trim().strip_suffix("ms")?.trim().parse().ok()
 }
 
 /// A message from QEMU. Events and the greeting have none of these fields.
@@ -58,6 +88,24 @@ impl Monitor {
         Err(Fail::new(Class::Host, format!("forwarding {}: {}", forward.rule(), said.trim())))
     }
 
+    /// What the machine has executed until now. It stands still while it is read.
+    ///
+    /// # Errors
+    /// When QEMU does not tell: it does not count without `-icount`.
+    pub fn executed(&mut self) -> Result<Executed> {
+        let mut reading = || -> Result<Executed> {
+            self.execute(&json!({ "execute": "stop" }))?;
+            let stopped = Instant::now();
+            let replay = self.execute(&json!({ "execute": "query-replay" }))?;
+            let drift = self.command("info jit")?;
+            let instructions = replay["icount"].as_u64().context("query-replay has no icount")?;
+            let behind_ms = behind(&drift).with_context(|| format!("no clocks in {drift:?}"))?;
+            self.execute(&json!({ "execute": "cont" }))?;
+            Ok(Executed { instructions, behind_ms, stopped, continued: Instant::now() })
+        };
+        reading().context("reading QEMU's count of instructions")
+    }
+
     fn execute(&mut self, request: &Value) -> io::Result<Value> {
         self.stream.get_mut().write_all(format!("{request}\n").as_bytes())?;
         loop {
@@ -77,6 +125,21 @@ impl Monitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn virtual_time_is_the_hosts_and_what_it_is_ahead() {
+        let printed = "[TCG profiler not compiled]\r\nHost - Guest clock  -593719 ms\r\n";
+        assert_eq!(behind(printed), Some(-593_719));
+        assert_eq!(behind("nothing"), None);
+        let begin = Instant::now();
+        let at = |ms, behind_ms| {
+            let stopped = begin + Duration::from_millis(ms);
+            Executed { instructions: 0, behind_ms, stopped, continued: stopped + Duration::from_millis(7) }
+        };
+        // For 3 s in all, of which it stood still for 7 ms, while it skipped 596.849 s.
+        let span = at(6810, -593_719).virtual_time_since(&at(3810, 3130));
+        assert_eq!(span, Duration::from_millis(2993 + 596_849));
+    }
 
     #[test]
     fn events_are_skipped_and_errors_reported() {

@@ -20,6 +20,13 @@ mod serving;
 mod starts;
 mod tools;
 
+// What `cargo xtask bench` measures with, too.
+pub use linux::guest;
+pub use starts::{
+    IN_PROCESS, OURS, XENSTORED, files as starts_files, mean as mean_of_starts, starts as starts_at_once,
+};
+pub use tools::{XEN as XEN_OF_TOOLS, files as tools, release};
+
 use crate::board::{self, Board};
 use crate::client::{NodeSpec, RunningNode, token};
 use crate::fail::{self, Class, Fail};

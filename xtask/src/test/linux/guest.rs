@@ -18,7 +18,7 @@ const MODULES: [&str; 2] = ["xen-netfront.ko", "xen-blkfront.ko"];
 const BUSYBOX: &str = "bin/busybox";
 
 /// The commands that the scripts use, and what the kernel runs when it is asked to switch itself off.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "bin/sh",
     "bin/mount",
     "bin/cat",
@@ -28,6 +28,7 @@ const COMMANDS: [&str; 13] = [
     "bin/echo",
     "bin/printf",
     "bin/httpd",
+    "bin/wget",
     "sbin/insmod",
     "sbin/ifconfig",
     "sbin/poweroff",
@@ -42,11 +43,11 @@ pub struct Guest {
     pub ramdisk: Vec<u8>,
 }
 
-/// Makes it out of Debian's packages.
+/// Makes it out of Debian's packages. `script` brings it up, `programs` are paths and contents of what is in it beside.
 ///
 /// # Errors
 /// When a package cannot be had, or lacks something.
-pub fn provide(options: &debian::Options) -> Result<Guest> {
+pub fn provide(options: &debian::Options, script: &[u8], programs: &[(&str, &[u8])]) -> Result<Guest> {
     let files = parts::files_of(&PACKAGES, "guest", is_wanted, options)?;
     let mut tree = Tree::default();
     // Until the scripts have mounted the real one.
@@ -66,7 +67,10 @@ pub fn provide(options: &debian::Options) -> Result<Guest> {
         tree.link(command, &format!("/{BUSYBOX}"));
     }
     tree.file("etc/inittab", 0o644, include_bytes!("guest/inittab").to_vec());
-    tree.file("etc/rcS", 0o755, include_bytes!("guest/rcS").to_vec());
+    tree.file("etc/rcS", 0o755, script.to_vec());
+    for (path, content) in programs {
+        tree.file(path, 0o755, content.to_vec());
+    }
     tree.file("etc/rcK", 0o755, include_bytes!("guest/rcK").to_vec());
     let kernel = find(&files, |path| path.starts_with(KERNEL), "kernel")?.to_vec();
     Ok(Guest { kernel, ramdisk: compress(&tree.to_cpio()?)? })

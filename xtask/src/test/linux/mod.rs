@@ -1,6 +1,6 @@
 //! A Linux guest with everything that a service can have, and builds that fail: on a node of their own.
 
-mod guest;
+pub mod guest;
 
 use super::{Report, log_file, matches};
 use crate::client::{Mark, NodeSpec, RunningNode, Status, token};
@@ -77,7 +77,7 @@ pub fn run(
 
 /// The guest, and the disks of all services.
 fn files(options: &debian::Options, token: &str) -> Result<Vec<ExtraFile>> {
-    let guest = guest::provide(options)?;
+    let guest = guest::provide(options, include_bytes!("guest/rcS"), &[])?;
     let disk = |text: &str| {
         let mut content = text.as_bytes().to_vec();
         content.resize(DISK, 0);

@@ -42,8 +42,10 @@ const ENOUGH: u32 = 20;
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Where jitsud's socket is, and that of C xenstored in its place.
-const OURS: &str = "/run/xenstored/socket";
-const XENSTORED: &str = "/tmp/xenstored/socket";
+pub const OURS: &str = "/run/xenstored/socket";
+pub const XENSTORED: &str = "/tmp/xenstored/socket";
+/// What the client takes for a store of its own.
+pub const IN_PROCESS: &str = "process";
 
 /// What is measured.
 struct Measured {
@@ -73,10 +75,7 @@ pub fn run(
     if claims.is_empty() {
         return Ok(());
     }
-    let mut files = tools::xenstored(options)?;
-    let executable = |path: &str, content| ExtraFile { path: path.into(), mode: 0o755, content };
-    files.push(executable("/usr/bin/starts", paths::read(&cross::node_binary("probe", "starts", None)?)?));
-    files.push(executable("/usr/bin/c-xenstored", include_bytes!("xenstored.sh").to_vec()));
+    let files = files(options)?;
     let log = log_file("console-starts.log");
     println!("\na node with C xenstored in QEMU, in instruction time; console: {}", log.display());
     let spec = NodeSpec {
@@ -99,12 +98,24 @@ pub fn run(
     Ok(())
 }
 
+/// What is needed on a node for it: C xenstored, and the client.
+///
+/// # Errors
+/// When one of them cannot be had.
+pub fn files(options: &debian::Options) -> Result<Vec<ExtraFile>> {
+    let mut files = tools::xenstored(options)?;
+    let executable = |path: &str, content| ExtraFile { path: path.into(), mode: 0o755, content };
+    files.push(executable("/usr/bin/starts", paths::read(&cross::node_binary("probe", "starts", None)?)?));
+    files.push(executable("/usr/bin/c-xenstored", include_bytes!("xenstored.sh").to_vec()));
+    Ok(files)
+}
+
 fn measure(node: &RunningNode) -> Result<Measured> {
     let run = || {
         // Whatever is done for the first time only is done now.
         starts(node, OURS, SIZES[2], None)?;
         let ours = all(node, OURS, &SIZES)?;
-        let in_process = all(node, "process", &SIZES)?;
+        let in_process = all(node, IN_PROCESS, &SIZES)?;
 
         node.shell("c-xenstored")?;
         starts(node, XENSTORED, SIZES[2], None)?;
@@ -124,7 +135,10 @@ fn all(node: &RunningNode, target: &str, sizes: &[u32]) -> Result<Vec<Run>> {
 
 /// Of few starts at once, the mean of several runs: what a server does once in many starts, as ours writes its whole
 /// state down, would count for all of that in one run, and for nothing in the next.
-fn mean(node: &RunningNode, target: &str, count: u32) -> Result<Run> {
+///
+/// # Errors
+/// When a start fails, or they do not end.
+pub fn mean(node: &RunningNode, target: &str, count: u32) -> Result<Run> {
     let runs = (ENOUGH / count).max(1);
     let mut sum = Run { starts: count, finished: count, ns: 0, retries: 0 };
     for _ in 0..runs {
@@ -136,7 +150,10 @@ fn mean(node: &RunningNode, target: &str, count: u32) -> Result<Run> {
 }
 
 /// `count` starts at once against `target`, which is given up after `patience`, in nanoseconds.
-fn starts(node: &RunningNode, target: &str, count: u32, patience: Option<u64>) -> Result<Run> {
+///
+/// # Errors
+/// When a start fails, or they do not end.
+pub fn starts(node: &RunningNode, target: &str, count: u32, patience: Option<u64>) -> Result<Run> {
     let patience = patience.map(|ns| ns.div_ceil(1_000_000).to_string()).unwrap_or_default();
     let mark = node.mark();
     node.send_line(&format!("starts {target} {count} {patience} || echo 'starts'': failed'"))?;

@@ -140,17 +140,25 @@ fn run(node: &RunningNode) -> Result<()> {
     node.shell(&format!("xl create -q {}", CONNECTED.path())).map(drop)
 }
 
-/// Ends a domain by a command that takes its name, and returns when the daemon and xl have let go of it, to see whether something is left.
+/// Ends a domain by a command that takes its name, and sees whether something of it is left.
 pub fn end(node: &RunningNode, guest: &Guest, command: &str) -> Result<()> {
     let domid = node.shell(&format!("xl domid {}", guest.name))?;
-    let mark = node.mark();
-    node.shell(&format!("{command} {}", guest.name))?;
-    node.await_line(mark, "the daemon to release the domain", PATIENCE, |line| line.contains(RELEASED))?;
-    // One xl has waited in the background for the end of its domain.
-    node.shell("while pidof xl > /dev/null; do usleep 10000; done")?;
+    release(node, guest.name, command)?;
     let nodes = node.shell("xenstore-ls -f")?;
     let left = |line: &&str| line.split([' ', '/']).any(|part| part == domid);
     let left: Vec<&str> = nodes.lines().filter(left).collect();
     ensure!(left.is_empty(), "nodes of domain {domid} are left:\n{}", left.join("\n"));
     Ok(())
+}
+
+/// Ends a domain by a command that takes its name, and returns when the daemon and xl have let go of it.
+///
+/// # Errors
+/// When they do not.
+pub fn release(node: &RunningNode, name: &str, command: &str) -> Result<()> {
+    let mark = node.mark();
+    node.shell(&format!("{command} {name}"))?;
+    node.await_line(mark, "the daemon to release the domain", PATIENCE, |line| line.contains(RELEASED))?;
+    // One xl has waited in the background for the end of its domain.
+    node.shell("while pidof xl > /dev/null; do usleep 10000; done").map(drop)
 }

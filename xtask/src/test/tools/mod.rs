@@ -7,7 +7,8 @@ mod guest;
 mod programs;
 mod service;
 
-pub use programs::xenstored;
+pub use created::release;
+pub use programs::{files, xenstored};
 
 use super::{Report, log_file, matches};
 use crate::client::{NodeSpec, RunningNode, token};

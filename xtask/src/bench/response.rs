@@ -1,0 +1,80 @@
+//! How long a client waits: from its DNS query to the first byte of the page, of services that do not run yet and of one
+//! that does.
+
+use super::Plan;
+use super::node::{LONG, Node, SHORT, Service};
+use super::report::{Response, Responses};
+use crate::ui;
+use anyhow::{Result, anyhow, ensure};
+use probe::Measurement;
+
+/// A way of serving clients of a service that does not run.
+pub struct Case {
+    /// Its name in the report, and the service's.
+    pub id: &'static str,
+    /// What it is, for people.
+    what: &'static str,
+    /// Lines of the node's table: cases that agree in them are measured on one node.
+    pub node: &'static str,
+    /// Lines of the service's table.
+    service: &'static str,
+}
+
+/// All of them.
+pub const CASES: [Case; 1] =
+    [Case { id: "ready", what: "DNS answers when the guest is ready", node: "", service: "" }];
+
+/// The service that runs, and its address.
+pub const WARM: &str = "warm";
+pub const WARM_ADDRESS: &str = "10.0.2.19";
+
+/// The services of the cases that have these lines in their node's table, and one that is to stay.
+pub fn services(node: &str) -> Vec<Service> {
+    let cases = cases(node).enumerate().map(|(at, case)| Service {
+        name: case.id.into(),
+        address: [2, 20 + at as u8],
+        memory: 4,
+        idle: SHORT,
+        keys: case.service,
+    });
+    let warm = Service { name: WARM.into(), address: [2, 19], memory: 4, idle: LONG, keys: "" };
+    cases.chain([warm]).collect()
+}
+
+/// The cases that have these lines in their node's table.
+pub fn cases(node: &str) -> impl Iterator<Item = &'static Case> {
+    CASES.iter().filter(move |case| case.node == node)
+}
+
+/// Summons a service again and again, each time when the one before has gone.
+///
+/// # Errors
+/// When a request fails.
+pub fn cold(node: &Node, case: &Case, plan: &Plan) -> Result<Responses> {
+    let _task = ui::Task::start(format!("{} cold starts: {}", plan.summons, case.what));
+    let samples = (0..plan.summons).map(|_| Ok(response(&node.request_cold(case.id)?)));
+    Ok(Responses { id: case.id.into(), what: case.what.into(), samples: samples.collect::<Result<_>>()? })
+}
+
+/// Asks for one that runs.
+///
+/// # Errors
+/// When a request fails.
+pub fn warm(node: &Node, plan: &Plan) -> Result<Responses> {
+    let _task = ui::Task::start(format!("{} requests for a service that runs", plan.warm));
+    node.request(WARM)?;
+    let series = node.series(&format!("{WARM}*{}", plan.warm))?;
+    series.end.map_err(|why| anyhow!("asking for {WARM}: {why}"))?;
+    ensure!(series.served.len() == plan.warm, "{} of {} were served", series.served.len(), plan.warm);
+    let samples = series.served.iter().map(response).collect();
+    Ok(Responses { id: WARM.into(), what: "the guest runs".into(), samples })
+}
+
+fn response(measured: &Measurement) -> Response {
+    let after = |ns: u64| ns.saturating_sub(measured.query_sent_ns);
+    Response {
+        answered_ns: Some(after(measured.answer_received_ns)),
+        connected_ns: Some(after(measured.connected_ns)),
+        first_byte_ns: after(measured.first_byte_ns),
+    }
+}
