@@ -157,6 +157,30 @@ impl Flows {
         None
     }
 
+    /// A guest goes on with a connection that was opened on its behalf, of which it has sent no SYN-ACK: `local` is its
+    /// end. `ended`: the client has already sent its FIN. Returns as [`Flows::segment`].
+    pub fn handed_over(
+        &mut self,
+        now: Moment,
+        guest: ServiceId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        ended: bool,
+    ) -> Option<ServiceId> {
+        let ends = ends(remote, local);
+        let known = self.guests.get(&guest.0).is_some_and(|guest| guest.flows.contains_key(&ends));
+        let without = if known { None } else { self.enter(now, guest.0, ends, true) };
+        if let Some(flow) = self.guests.get_mut(&guest.0).and_then(|guest| guest.flows.get_mut(&ends)) {
+            flow.ended[Direction::ToGuest as usize] |= ended;
+        }
+        without
+    }
+
+    /// A guest may have connections that were not seen to begin: it counts as having one for [`CONNECTION_LIFE`].
+    pub fn suspect(&mut self, now: Moment, guest: ServiceId) {
+        self.guests.entry(guest.0).or_default().unnoted = Some(now);
+    }
+
     /// Connections of a guest, half-open ones among them.
     pub fn open(&self, guest: ServiceId) -> usize {
         self.guests.get(&guest.0).map_or(0, |guest| guest.flows.len() + usize::from(guest.unnoted.is_some()))

@@ -22,6 +22,7 @@
 //! ```
 
 mod bridge;
+mod connections;
 pub mod handover;
 mod port;
 mod sys;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use ::handover::{Offer, Record};
 use capture::{Capture, EthernetAddress, LONGEST, Phase, Sink};
+use tokio::task::AbortHandle;
 
 use crate::config::{Config, Mac, capture_services};
 use crate::directory::{Moment, State};
@@ -42,6 +44,7 @@ use crate::random;
 use crate::summoner::ServiceId;
 use crate::text::chain;
 use bridge::ForwardingTable;
+use connections::Connections;
 use port::Port;
 use tap::Tap;
 
@@ -105,6 +108,16 @@ struct Outside {
     services: Vec<Service>,
     /// Services that packets are to wake.
     woken: Vec<ServiceId>,
+    connections: Connections,
+}
+
+/// What [`Captor::work`] has found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Services that packets wake; each is answered by [`Captor::follow`].
+    pub woken: Vec<ServiceId>,
+    /// Services whose guests have had their last connection.
+    pub closed: Vec<ServiceId>,
 }
 
 /// A service's place on the bridge.
@@ -112,8 +125,8 @@ struct Outside {
 struct Service {
     name: String,
     mac: Mac,
-    /// Its guest's interface, while there is one.
-    port: Option<Arc<Port>>,
+    /// Its guest's interface, while there is one, and who watches it.
+    port: Option<(Arc<Port>, AbortHandle)>,
     /// The bridge sends its frames to the guest.
     forwarded: bool,
     /// The guest is ready, and taking its connections over.
@@ -121,8 +134,9 @@ struct Service {
 }
 
 impl Captor {
-    /// Begins to capture for all services: none of them is up. `offers` are what their guests promise of connections
-    /// that are opened on their behalf.
+    /// Makes what it takes. `offers` are what guests promise of connections that are opened on their behalf. Services
+    /// whose guests an earlier daemon has left are [`Self::attach`]ed and [`Self::reach`]ed, then [`Self::begin`] does
+    /// the rest.
     ///
     /// # Errors
     /// Linux refuses something.
@@ -146,12 +160,20 @@ impl Captor {
             forwarded: false,
             takes_over: false,
         };
-        let services: Vec<Service> = config.services.iter().map(service).collect();
-        for service in &services {
-            forwarding.point(service.mac, tap.index()).map_err(Error::Bridge)?;
-        }
-        let outside = Outside { tap, services, woken: Vec::new() };
+        let services = config.services.iter().map(service).collect();
+        let outside = Outside { tap, services, woken: Vec::new(), connections: Connections::new() };
         Ok(Captor { core, outside, forwarding, buffer: Box::new([0; LONGEST + 1]) })
+    }
+
+    /// Frames of all services whose guests are not up come here from now on.
+    ///
+    /// # Errors
+    /// The bridge refuses.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        for service in self.outside.services.iter().filter(|service| !service.forwarded) {
+            self.forwarding.point(service.mac, self.outside.tap.index()).map_err(Error::Bridge)?;
+        }
+        Ok(())
     }
 
     /// Waits until there are frames, or the time for [`Self::work`] has come otherwise. Cancelling it loses nothing.
@@ -160,26 +182,30 @@ impl Captor {
             return;
         }
         let due = async {
-            match self.core.next() {
+            match self.core.next().into_iter().chain(self.outside.connections.next()).min() {
                 Some(next) => sleep_until(next).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             result = self.outside.tap.readable() => if result.is_err() { std::future::pending().await },
+            () = self.outside.connections.changed() => {}
             () = due => {}
         }
     }
 
-    /// Does what there is to do, some of it if there is much. Returns the services that packets wake; each is
-    /// answered by [`Self::follow`].
-    pub fn work(&mut self, now: Moment) -> Vec<ServiceId> {
+    /// Does what there is to do, some of it if there is much.
+    pub fn work(&mut self, now: Moment) -> Found {
         let now = at(now);
         self.take_in(now, BATCH);
         if self.core.next().is_some_and(|next| next <= now) {
             self.core.advance(now, &mut self.outside);
         }
-        std::mem::take(&mut self.outside.woken)
+        let closed = self.outside.connections.closed(now).into_iter();
+        Found {
+            woken: std::mem::take(&mut self.outside.woken),
+            closed: closed.map(|service| ServiceId(usize::from(service.0))).collect(),
+        }
     }
 
     /// Takes in frames that have come, at most so many.
@@ -207,14 +233,23 @@ impl Captor {
     /// A guest's interface is there. May be said more than once.
     pub fn attach(&mut self, service: ServiceId, vif: Vif) {
         let Some(place) = self.outside.services.get_mut(service.0) else { return };
-        if place.port.as_ref().is_some_and(|port| port.vif() == vif) {
+        if place.port.as_ref().is_some_and(|(port, _)| port.vif() == vif) {
             return;
         }
         match Port::open(vif) {
-            Ok(port) => place.port = Some(Arc::new(port)),
+            Ok(port) => {
+                let port = Arc::new(port);
+                let watch = self.outside.connections.clone().watch(port.clone(), id(service), place.mac);
+                place.port = Some((port, tokio::spawn(watch).abort_handle()));
+            }
             // It can be gone again already. Without it, what is held is lost, and clients send it again.
             Err(error) => tracing::warn!(service = place.name, %vif, %error, "nothing can be sent to it"),
         }
+    }
+
+    /// A guest of an earlier daemon may have connections of which that daemon alone knew.
+    pub fn suspect(&mut self, now: Moment, service: ServiceId) {
+        self.outside.connections.suspect(at(now), id(service));
     }
 
     /// A service's guest is ready. Returns the connections that were opened on its behalf, if there are any; it gets
@@ -228,6 +263,7 @@ impl Captor {
         self.take_in(at(now), QUEUE);
         let records = self.core.hand_over(at(now), id(service), &mut self.outside);
         self.outside.services[service.0].takes_over = !records.is_empty();
+        self.outside.connections.handed_over(at(now), id(service), &records);
         records
     }
 
@@ -250,7 +286,7 @@ impl Captor {
         self.core.phase(now, captured, Phase::Forwarding, &mut self.outside);
         while self.core.replay(captured, PORTION, &mut self.outside) > 0 {}
         let place = &mut self.outside.services[service.0];
-        let Some(port) = &place.port else {
+        let Some((port, _)) = &place.port else {
             return tracing::error!(service = place.name, "it is ready, but not on the bridge");
         };
         match self.forwarding.point(place.mac, port.index()) {
@@ -290,7 +326,7 @@ impl Captor {
         quiet_since: Moment,
         ignore_connections: bool,
     ) -> io::Result<Idleness> {
-        let Some(port) = self.outside.services[service.0].port.clone() else {
+        let Some((port, _)) = self.outside.services[service.0].port.clone() else {
             return Ok(Idleness::Withdrawn);
         };
         let (last, open) = self.traffic(now, service)?;
@@ -306,7 +342,7 @@ impl Captor {
         }
         // One more was on its way to the guest.
         self.reach(now, service);
-        Ok(Idleness::Busy { last: now, open: 0 })
+        Ok(Idleness::Busy { last: now, open: self.outside.connections.open(id(service)) })
     }
 
     /// When a guest's last packet came or went, and how many of its connections are open.
@@ -314,17 +350,23 @@ impl Captor {
     /// # Errors
     /// Linux does not say.
     pub fn traffic(&self, now: Moment, service: ServiceId) -> io::Result<(Moment, usize)> {
-        let quiet = self.forwarding.quiet_for(self.outside.services[service.0].mac)?;
-        Ok((now.before(quiet), 0))
+        let (place, connections) = (&self.outside.services[service.0], &self.outside.connections);
+        let quiet = self.forwarding.quiet_for(place.mac)?;
+        if let Some((port, _)) = &place.port {
+            connections.look(port, id(service), place.mac);
+        }
+        Ok((now.before(quiet), connections.open(id(service))))
     }
 
     /// A service's guest is gone.
     pub fn detach(&mut self, service: ServiceId) {
+        self.outside.connections.forget(id(service));
         if let Some(place) = self.outside.services.get_mut(service.0)
-            && let Some(port) = place.port.take()
+            && let Some((port, watcher)) = place.port.take()
         {
             place.takes_over = false;
-            // Linux waits for all packets that are under way before it has closed a packet socket: some milliseconds.
+            watcher.abort();
+            // Linux waits for all packets that are under way before it has closed a packet socket.
             tokio::task::spawn_blocking(move || drop(port));
         }
     }
@@ -339,7 +381,8 @@ impl Sink for Outside {
 
     fn deliver(&mut self, service: capture::ServiceId, frame: &[u8]) {
         let place = &self.services[usize::from(service.0)];
-        let sent = place.port.as_ref().map(|port| port.send(frame));
+        self.connections.delivered(at(Moment::now()), service, frame);
+        let sent = place.port.as_ref().map(|(port, _)| port.send(frame));
         if let Some(Err(error)) = sent {
             tracing::debug!(service = place.name, %error, "a frame was not taken");
         }

@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, recv, send};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::sys;
@@ -87,6 +88,23 @@ impl Port {
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         send(self.socket.as_raw_fd(), frame, MsgFlags::MSG_DONTWAIT)?;
         Ok(())
+    }
+
+    /// Waits until a segment that opens or ends a connection has been seen. Cancelling it loses nothing.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await.map(|mut ready| ready.retain_ready())
+    }
+
+    /// Hands out each segment seen since the last call, cut to its headers, until there is none.
+    pub fn seen(&self, mut segment: impl FnMut(&[u8])) {
+        let mut buffer = [0; SEEN];
+        let receive = |buffer: &mut [u8]| {
+            let receive = |socket: &OwnedFd| Ok(recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?);
+            self.socket.try_io(Interest::READABLE, receive)
+        };
+        while let Ok(length) = receive(&mut buffer) {
+            segment(&buffer[..length]);
+        }
     }
 
     /// Frames that the kernel has sent to the guest since the interface was made.

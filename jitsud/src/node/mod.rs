@@ -154,6 +154,7 @@ impl Core {
         core.directory.set_rooms(rooms);
         core.remember();
         estate.inherited.into_iter().for_each(|inherited| core.inherit(inherited));
+        core.captor.begin()?;
         // One may have ended while there was no daemon.
         core.look_at_domains();
         Ok(core)
@@ -187,6 +188,7 @@ impl Core {
         if record.ready {
             (life.accepts_connections, life.forwarded_to) = (true, true);
             self.captor.attach(incarnation.service, Vif { domid, handle: 0 });
+            self.captor.suspect(Moment::now(), incarnation.service);
         }
         self.lives.insert(incarnation, life);
         let standing = match (record.ready, paused) {

@@ -1,15 +1,24 @@
 //! Guests' packets: those for services that are not up, and what they say about whether the others are in use.
 
 use super::Core;
-use crate::capture::Idleness;
+use crate::capture::{Found, Idleness};
 use crate::directory::{Incarnation, Input, Moment, State, Traffic};
 use crate::text::chain;
 
 impl Core {
-    /// Takes in what packets for services that are not up have come, and starts those.
+    /// Takes in what packets for services that are not up have come, and starts those; and which guests have had their last
+    /// connection.
     pub(super) fn packets(&mut self) {
         let now = Moment::now();
-        for service in self.captor.work(now) {
+        let Found { woken, closed } = self.captor.work(now);
+        for service in closed {
+            if let Some(entry) = self.directory.entries().get(service.0)
+                && let Ok((last, 0)) = self.captor.traffic(now, service)
+            {
+                self.input(Input::Closed { incarnation: entry.incarnation(), last });
+            }
+        }
+        for service in woken {
             self.input(Input::Woken { service, at: now });
             // Nothing may have changed; the packet is to be answered all the same.
             if let Some(entry) = self.directory.entries().get(service.0) {

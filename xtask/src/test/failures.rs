@@ -4,17 +4,18 @@ use super::serving::ensure_nothing_booted;
 use super::{Context, Test, config};
 use anyhow::{Context as _, Result, ensure};
 use probe::dns::ResponseCode;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// The tests, in order.
-pub const TESTS: [Test; 6] = [
+pub const TESTS: [Test; 7] = [
     ("mistakes in the configuration are listed by line", mistakes_are_listed),
     ("a guest that crashes fails with a reason and backs off", |context| fails(context, "crash", "crash")),
     ("a guest that never gets ready fails and backs off", |context| {
         fails(context, "hang", "ready within 2 s")
     }),
+    ("a client that was answered early is told when the guest fails", early_answer),
     ("a guest that crashes while it serves fails with a reason", late_crash),
     ("malformed DNS messages disturb nobody", malformed_dns),
     ("garbage on TCP disturbs nobody", garbage_on_tcp),
@@ -63,6 +64,25 @@ fn fails(context: &Context, service: &str, reason: &str) -> Result<()> {
     ensure!(is.starts == was.starts + 1, "{} starts for two queries", is.starts - was.starts);
     ensure!(is.failures == was.failures + 1, "{} failures were counted", is.failures - was.failures);
     ensure!(is.reason.as_ref().is_some_and(|said| said.contains(reason)), "its reason is {:?}", is.reason);
+    ensure!(before.xen == after.xen, "Xen changed from {:?} to {:?}", before.xen, after.xen);
+    context.ensure_www_serves()
+}
+
+fn early_answer(context: &Context) -> Result<()> {
+    let node = context.node();
+    let before = node.status()?;
+    let mark = node.mark();
+    let address = node.resolver().a("hasty.jitsu.test")?.address()?;
+    let mut stream = TcpStream::connect(node.reach(address, 80)?).context("connecting")?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    // QEMU has accepted the connection, and ends it when the node refuses it.
+    let read = stream.read(&mut [0; 1]);
+    ensure!(
+        matches!(&read, Ok(0)) || read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
+        "the client was told {read:?}"
+    );
+    node.await_state(mark, "hasty", "failed")?;
+    let after = node.status()?;
     ensure!(before.xen == after.xen, "Xen changed from {:?} to {:?}", before.xen, after.xen);
     context.ensure_www_serves()
 }

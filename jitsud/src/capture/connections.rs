@@ -1,0 +1,120 @@
+//! Guests' open TCP connections, as their interfaces' packet sockets see them begin and end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use capture::{Direction, FlowBounds, Flows, Moment, ServiceId};
+use handover::{Record, State};
+use tokio::sync::Notify;
+
+use super::port::Port;
+use crate::config::Mac;
+
+/// The connections of all guests. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Connections(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    table: Mutex<Table>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Table {
+    flows: Flows,
+    /// Guests that have had their last connection. Each is in it once.
+    closed: Vec<ServiceId>,
+}
+
+impl Connections {
+    /// None so far.
+    pub fn new() -> Self {
+        let table = Table { flows: Flows::new(FlowBounds::default()), closed: Vec::new() };
+        Connections(Arc::new(Shared { table: Mutex::new(table), changed: Notify::new() }))
+    }
+
+    /// Looks at what a guest's port sees, for as long as the port works. `mac` is the guest's.
+    pub async fn watch(self, port: Arc<Port>, service: ServiceId, mac: Mac) {
+        while port.readable().await.is_ok() {
+            self.look(&port, service, mac);
+        }
+    }
+
+    /// Takes in what a guest's port has seen.
+    pub fn look(&self, port: &Port, service: ServiceId, mac: Mac) {
+        let (mut table, now) = (self.table(), super::at(crate::directory::Moment::now()));
+        port.seen(|frame| {
+            let to_guest = frame.get(..6).is_some_and(|destination| destination == mac.0);
+            let direction = if to_guest { Direction::ToGuest } else { Direction::FromGuest };
+            let closed = table.flows.segment(now, service, direction, frame);
+            self.note(&mut table, closed);
+        });
+    }
+
+    /// A frame that has been held goes to its guest, which its port does not see.
+    pub fn delivered(&self, now: Moment, service: ServiceId, frame: &[u8]) {
+        let mut table = self.table();
+        let closed = table.flows.segment(now, service, Direction::ToGuest, frame);
+        self.note(&mut table, closed);
+    }
+
+    /// A guest is handed connections.
+    pub fn handed_over(&self, now: Moment, service: ServiceId, records: &[Record]) {
+        let mut table = self.table();
+        for record in records {
+            let ended = record.state == State::CloseWait;
+            let closed = table.flows.handed_over(now, service, record.local, record.remote, ended);
+            self.note(&mut table, closed);
+        }
+    }
+
+    /// A guest has had connections under an earlier daemon, or not.
+    pub fn suspect(&self, now: Moment, service: ServiceId) {
+        self.table().flows.suspect(now, service);
+    }
+
+    /// How many of a guest's are open.
+    pub fn open(&self, service: ServiceId) -> usize {
+        self.table().flows.open(service)
+    }
+
+    /// The guest is gone.
+    pub fn forget(&self, service: ServiceId) {
+        self.table().flows.forget(service);
+    }
+
+    /// When [`Self::closed`] has something to tell for the passing of time.
+    pub fn next(&self) -> Option<Moment> {
+        self.table().flows.next()
+    }
+
+    /// Waits until a guest has had its last connection. Cancelling it loses nothing.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// The guests that have had their last connection since the last call, and have none now.
+    pub fn closed(&self, now: Moment) -> Vec<ServiceId> {
+        let table = &mut *self.table();
+        if table.flows.next().is_some_and(|next| next <= now) {
+            table.closed.extend(table.flows.advance(now));
+        }
+        let mut closed = std::mem::take(&mut table.closed);
+        closed.retain(|service| table.flows.open(*service) == 0);
+        closed
+    }
+
+    fn note(&self, table: &mut Table, closed: Option<ServiceId>) {
+        if let Some(closed) = closed
+            && !table.closed.contains(&closed)
+        {
+            table.closed.push(closed);
+            self.0.changed.notify_one();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // What panicked was at work on one guest's connections; the others' are whole.
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
