@@ -18,11 +18,34 @@ pub struct Case {
     pub node: &'static str,
     /// Lines of the service's table.
     service: &'static str,
+    /// In which state the service is before each request.
+    before: &'static str,
 }
 
 /// All of them.
-pub const CASES: [Case; 1] =
-    [Case { id: "ready", what: "DNS answers when the guest is ready", node: "", service: "" }];
+pub const CASES: [Case; 3] = [
+    Case {
+        id: "start",
+        what: "answered at once, packets kept",
+        node: "",
+        service: "answer = \"start\"",
+        before: "off",
+    },
+    Case {
+        id: "ready",
+        what: "answered when the guest is ready",
+        node: "",
+        service: "answer = \"ready\"",
+        before: "off",
+    },
+    Case {
+        id: "paused",
+        what: "the guest stood still",
+        node: "",
+        service: "stop = \"pause\"",
+        before: "paused",
+    },
+];
 
 /// The service that runs, and its address.
 pub const WARM: &str = "warm";
@@ -46,13 +69,17 @@ pub fn cases(node: &str) -> impl Iterator<Item = &'static Case> {
     CASES.iter().filter(move |case| case.node == node)
 }
 
-/// Summons a service again and again, each time when the one before has gone.
+/// Summons a service again and again, each time when it is as it has to be before that.
 ///
 /// # Errors
 /// When a request fails.
 pub fn cold(node: &Node, case: &Case, plan: &Plan) -> Result<Responses> {
     let _task = ui::Task::start(format!("{} cold starts: {}", plan.summons, case.what));
-    let samples = (0..plan.summons).map(|_| Ok(response(&node.request_cold(case.id)?)));
+    let request = || node.request_until(case.id, case.before);
+    if case.before != "off" {
+        request()?;
+    }
+    let samples = (0..plan.summons).map(|_| Ok(response(&request()?)));
     Ok(Responses { id: case.id.into(), what: case.what.into(), samples: samples.collect::<Result<_>>()? })
 }
 
