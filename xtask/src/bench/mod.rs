@@ -24,7 +24,7 @@ use crate::test::{self, XEN_OF_TOOLS};
 use crate::{paths, ui};
 use anyhow::{Context, Result, ensure};
 use node::Node;
-use report::{Environment, Report, VERSION};
+use report::{Environment, Report, VERSION, XL_LINUX};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -208,6 +208,18 @@ fn measure(args: &Args) -> Result<Report> {
         let node = Node::boot(&image, "main", "", &services, files)?;
         compare(&node, &plan, wanted, &mut report).map_err(|error| node.running.blame(error))?;
     }
+    if wanted(Part::Cold) {
+        for (number, keys) in response::other_nodes().into_iter().enumerate() {
+            let name = format!("cold-{number}");
+            let node = Node::boot(&image, &name, keys, &response::services(keys), Vec::new())?;
+            for case in response::cases(keys) {
+                let measured = response::cold(&node, case, &plan);
+                report.cold.push(measured.map_err(|error| node.running.blame(error))?);
+            }
+        }
+    }
+    // Ours first.
+    report.cold.sort_by_key(|responses| responses.id == XL_LINUX);
     if [Part::Density, Part::Idle].into_iter().any(wanted) {
         let node = Node::boot(&image, "crowd", "", &density::services(), vec![hypercalls])?;
         crowd(&node, &plan, wanted, &mut report).map_err(|error| node.running.blame(error))?;

@@ -139,6 +139,9 @@ pub struct StartRun {
     pub retries: u64,
 }
 
+/// The one of [`Responses`] that is no way of ours.
+pub const XL_LINUX: &str = "xl-linux";
+
 /// How long clients waited, in one way of serving them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Responses {

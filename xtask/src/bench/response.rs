@@ -4,6 +4,8 @@
 use super::Plan;
 use super::node::{LONG, Node, SHORT, Service};
 use super::report::{Response, Responses};
+use super::statistics::median;
+use super::table::ms;
 use crate::ui;
 use anyhow::{Result, anyhow, ensure};
 use probe::Measurement;
@@ -69,6 +71,13 @@ pub fn cases(node: &str) -> impl Iterator<Item = &'static Case> {
     CASES.iter().filter(move |case| case.node == node)
 }
 
+/// What else nodes have in their tables: a node of its own for each.
+pub fn other_nodes() -> Vec<&'static str> {
+    let mut nodes: Vec<&str> = CASES.iter().map(|case| case.node).filter(|node| !node.is_empty()).collect();
+    nodes.dedup();
+    nodes
+}
+
 /// Summons a service again and again, each time when it is as it has to be before that.
 ///
 /// # Errors
@@ -80,7 +89,16 @@ pub fn cold(node: &Node, case: &Case, plan: &Plan) -> Result<Responses> {
         request()?;
     }
     let samples = (0..plan.summons).map(|_| Ok(response(&request()?)));
-    Ok(Responses { id: case.id.into(), what: case.what.into(), samples: samples.collect::<Result<_>>()? })
+    let samples = samples.collect::<Result<_>>()?;
+    Ok(told(Responses { id: case.id.into(), what: case.what.into(), samples }))
+}
+
+/// Says what it was, for who watches.
+pub fn told(responses: Responses) -> Responses {
+    let samples: Vec<u64> = responses.samples.iter().map(|sample| sample.first_byte_ns).collect();
+    let median = median(&samples).map_or(String::new(), |ns| format!(": {} ms in the median", ms(ns)));
+    ui::say(format!("{}{median}", responses.what));
+    responses
 }
 
 /// Asks for one that runs.
@@ -94,7 +112,7 @@ pub fn warm(node: &Node, plan: &Plan) -> Result<Responses> {
     series.end.map_err(|why| anyhow!("asking for {WARM}: {why}"))?;
     ensure!(series.served.len() == plan.warm, "{} of {} were served", series.served.len(), plan.warm);
     let samples = series.served.iter().map(response).collect();
-    Ok(Responses { id: WARM.into(), what: "the guest runs".into(), samples })
+    Ok(told(Responses { id: WARM.into(), what: "the guest runs".into(), samples }))
 }
 
 fn response(measured: &Measurement) -> Response {
