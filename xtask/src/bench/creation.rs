@@ -100,7 +100,7 @@ pub fn measure(node: &Node, plan: &Plan) -> Result<Creation> {
 /// One of jitsud's domains.
 fn build(node: &Node, memory: u32) -> Result<Build> {
     let name = ours(memory);
-    let measured = node.request_cold(&name)?;
+    let measured = node.request_until(&name, "off")?;
     let status: Status = serde_json::from_value(measured.status).context("reading the status")?;
     let service = status.service(&name)?;
     let begin = service.at("build_started")?;

@@ -3,7 +3,8 @@
 use super::Plan;
 use super::creation::prepare_xl;
 use super::node::Node;
-use super::report::{Response, Responses};
+use super::report::{Response, Responses, XL_LINUX};
+use super::response::told;
 use crate::debian;
 use crate::demo::inside::{BRIDGE, CLIENT};
 use crate::initramfs::ExtraFile;
@@ -61,7 +62,7 @@ pub fn cold(node: &Node, plan: &Plan) -> Result<Responses> {
         let first_byte_ns = created.first_byte_ns.context("xl-create tells no first byte")?;
         samples.push(Response { answered_ns: None, connected_ns: None, first_byte_ns });
     }
-    Ok(Responses { id: "xl-linux".into(), what: "xl create, a Linux guest".into(), samples })
+    Ok(told(Responses { id: XL_LINUX.into(), what: "xl create, a Linux guest".into(), samples }))
 }
 
 /// Gives it the page that the server at `address` has.

@@ -43,6 +43,8 @@ pub struct Node {
     pub running: RunningNode,
     /// The machine's memory, MiB.
     pub machine_mib: u64,
+    /// The memory that dom0 is made with.
+    pub dom0_bytes: u64,
 }
 
 impl Node {
@@ -62,7 +64,12 @@ impl Node {
         files.push(inside::client()?);
         let start = Start::configured(image.clone(), config(keys, services), files);
         let running = RunningNode::boot(NodeSpec { start, icount: true, log, timeout: LIFE })?;
-        let node = Node { running, machine_mib: image.board.machine()?.memory.into() };
+        let (board, machine) = (&image.board, image.board.machine()?);
+        let node = Node {
+            running,
+            machine_mib: machine.memory.into(),
+            dom0_bytes: u64::from(board.dom0.memory) << 20,
+        };
         // dom0 gives up frames for guests while it serves already.
         node.running.frames_set_aside()?;
         Ok(node)
@@ -78,14 +85,14 @@ impl Node {
         Ok(measured)
     }
 
-    /// As [`Node::request`], of a service that runs on for [`SHORT`]: returns when it has gone.
+    /// As [`Node::request`], of a service that runs on for [`SHORT`]: returns when it is in `state` after that.
     ///
     /// # Errors
-    /// When it fails.
-    pub fn request_cold(&self, service: &str) -> Result<Measurement> {
+    /// When it fails, or does not get there.
+    pub fn request_until(&self, service: &str, state: &str) -> Result<Measurement> {
         let mark = self.running.mark();
         let measured = self.request(service)?;
-        self.running.await_state(mark, service, "off")?;
+        self.running.await_state(mark, service, state)?;
         Ok(measured)
     }
 

@@ -139,6 +139,9 @@ pub struct StartRun {
     pub retries: u64,
 }
 
+/// The one of [`Responses`] that is no way of ours.
+pub const XL_LINUX: &str = "xl-linux";
+
 /// How long clients waited, in one way of serving them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Responses {
@@ -195,6 +198,8 @@ pub struct Density {
     pub guests: u32,
     /// Why it was.
     pub refused: String,
+    /// What dom0 had given up at its start, of the memory that it was made with, to map guests' pages behind.
+    pub dom0_set_aside_bytes: u64,
     /// Xen's free memory before, and with all of them.
     pub xen_free_bytes: [u64; 2],
     /// What dom0 had available for programs before, and with all of them (`MemAvailable`).

@@ -4,6 +4,8 @@
 use super::Plan;
 use super::node::{LONG, Node, SHORT, Service};
 use super::report::{Response, Responses};
+use super::statistics::median;
+use super::table::ms;
 use crate::ui;
 use anyhow::{Result, anyhow, ensure};
 use probe::Measurement;
@@ -18,11 +20,34 @@ pub struct Case {
     pub node: &'static str,
     /// Lines of the service's table.
     service: &'static str,
+    /// In which state the service is before each request.
+    before: &'static str,
 }
 
 /// All of them.
-pub const CASES: [Case; 1] =
-    [Case { id: "ready", what: "DNS answers when the guest is ready", node: "", service: "" }];
+pub const CASES: [Case; 3] = [
+    Case {
+        id: "start",
+        what: "answered at once, packets kept",
+        node: "",
+        service: "answer = \"start\"",
+        before: "off",
+    },
+    Case {
+        id: "ready",
+        what: "answered when the guest is ready",
+        node: "",
+        service: "answer = \"ready\"",
+        before: "off",
+    },
+    Case {
+        id: "paused",
+        what: "the guest stood still",
+        node: "",
+        service: "stop = \"pause\"",
+        before: "paused",
+    },
+];
 
 /// The service that runs, and its address.
 pub const WARM: &str = "warm";
@@ -46,14 +71,34 @@ pub fn cases(node: &str) -> impl Iterator<Item = &'static Case> {
     CASES.iter().filter(move |case| case.node == node)
 }
 
-/// Summons a service again and again, each time when the one before has gone.
+/// What else nodes have in their tables: a node of its own for each.
+pub fn other_nodes() -> Vec<&'static str> {
+    let mut nodes: Vec<&str> = CASES.iter().map(|case| case.node).filter(|node| !node.is_empty()).collect();
+    nodes.dedup();
+    nodes
+}
+
+/// Summons a service again and again, each time when it is as it has to be before that.
 ///
 /// # Errors
 /// When a request fails.
 pub fn cold(node: &Node, case: &Case, plan: &Plan) -> Result<Responses> {
     let _task = ui::Task::start(format!("{} cold starts: {}", plan.summons, case.what));
-    let samples = (0..plan.summons).map(|_| Ok(response(&node.request_cold(case.id)?)));
-    Ok(Responses { id: case.id.into(), what: case.what.into(), samples: samples.collect::<Result<_>>()? })
+    let request = || node.request_until(case.id, case.before);
+    if case.before != "off" {
+        request()?;
+    }
+    let samples = (0..plan.summons).map(|_| Ok(response(&request()?)));
+    let samples = samples.collect::<Result<_>>()?;
+    Ok(told(Responses { id: case.id.into(), what: case.what.into(), samples }))
+}
+
+/// Says what it was, for who watches.
+pub fn told(responses: Responses) -> Responses {
+    let samples: Vec<u64> = responses.samples.iter().map(|sample| sample.first_byte_ns).collect();
+    let median = median(&samples).map_or(String::new(), |ns| format!(": {} ms in the median", ms(ns)));
+    ui::say(format!("{}{median}", responses.what));
+    responses
 }
 
 /// Asks for one that runs.
@@ -67,7 +112,7 @@ pub fn warm(node: &Node, plan: &Plan) -> Result<Responses> {
     series.end.map_err(|why| anyhow!("asking for {WARM}: {why}"))?;
     ensure!(series.served.len() == plan.warm, "{} of {} were served", series.served.len(), plan.warm);
     let samples = series.served.iter().map(response).collect();
-    Ok(Responses { id: WARM.into(), what: "the guest runs".into(), samples })
+    Ok(told(Responses { id: WARM.into(), what: "the guest runs".into(), samples }))
 }
 
 fn response(measured: &Measurement) -> Response {

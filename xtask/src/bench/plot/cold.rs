@@ -1,7 +1,7 @@
 //! Which share of clients has had its first byte by when.
 
 use super::super::paper;
-use super::super::report::Responses;
+use super::super::report::{Responses, XL_LINUX};
 use super::{
     Area, FINE_GRID, GREY, GRID, INK, OURS, OURS_TOO, PAPER, THEIRS, beside_names, failed, ms, plain, text,
 };
@@ -15,11 +15,12 @@ const TIME: std::ops::Range<f64> = 0.2..6000.0;
 /// What is drawn of the share: above and below there is room.
 const SHARE: std::ops::Range<f64> = 0.0..104.0;
 
-/// Colours of the cases, in their order.
-const COLOURS: [RGBColor; 5] = [OURS, OURS_TOO, RGBColor(0x7b, 0x4f, 0xa3), THEIRS, INK];
+/// Colours of ours, in their order.
+const COLOURS: [RGBColor; 5] = [OURS, OURS_TOO, RGBColor(0x7b, 0x4f, 0xa3), RGBColor(0x4c, 0x9f, 0xd8), INK];
 
 pub fn draw(area: &Area<'_>, cold: &[Responses], warm: Option<&Responses>) -> Result<()> {
-    let cases = cold.iter().zip(COLOURS.into_iter().cycle()).map(|(case, colour)| (case, colour, 3));
+    let coloured = cold.iter().zip(COLOURS.into_iter().cycle());
+    let cases = coloured.map(|(case, ours)| (case, if case.id == XL_LINUX { THEIRS } else { ours }, 3));
     let lines: Vec<_> = warm.map(|warm| (warm, GREY, 2)).into_iter().chain(cases).collect();
     let names = lines.iter().map(|(case, colour, width)| {
         (format!("{} ({})", case.what, case.samples.len()), colour.stroke_width(*width))
