@@ -8,6 +8,8 @@
 //! [`NodeStatus::new`] fills in what the configuration and the directory know. What only Xen and Linux know
 //! comes in as [`Facts`]; consoles are added by the caller.
 
+mod packets;
+
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::card::Parameters;
 use crate::config::{Config, Problem};
 use crate::directory::{Directory, Entry, Moment, State};
+
+pub use packets::PacketStatus;
 
 /// The schema's version.
 pub const VERSION: u32 = 1;
@@ -38,6 +42,8 @@ pub struct NodeStatus {
     pub xen: Xen,
     /// What is in use; it must come back to the same figures when all services are off again.
     pub resources: Resources,
+    /// Packets for services that were not up.
+    pub packets: PacketStatus,
     /// The usable services, in the order of the configuration.
     pub services: Vec<ServiceStatus>,
     /// What is wrong with the card and the configuration.
@@ -280,6 +286,8 @@ pub struct Facts {
     pub xen: Xen,
     /// What is in use.
     pub resources: Resources,
+    /// Packets for services that were not up.
+    pub packets: PacketStatus,
 }
 
 impl Boot {
@@ -337,6 +345,7 @@ impl NodeStatus {
             clock: facts.clock,
             xen: facts.xen,
             resources: facts.resources,
+            packets: facts.packets,
             services: directory.entries().iter().map(ServiceStatus::new).collect(),
             problems: problems.to_vec(),
             events: events.collect(),

@@ -13,6 +13,7 @@
 pub mod cold;
 pub mod created;
 pub mod dns;
+pub mod flood;
 pub mod host;
 pub mod http;
 pub mod load;

@@ -7,6 +7,7 @@ use handover::{Record, State};
 use tokio::sync::Notify;
 
 use super::port::Port;
+use super::probe::Probe;
 use crate::config::Mac;
 
 /// The connections of all guests. Clones share them.
@@ -24,12 +25,17 @@ struct Table {
     flows: Flows,
     /// Guests that have had their last connection. Each is in it once.
     closed: Vec<ServiceId>,
+    /// Guests that are asked whether they listen. Each is in it once.
+    asked: Vec<(ServiceId, Probe, Arc<Port>)>,
+    /// Those that do.
+    listening: Vec<ServiceId>,
 }
 
 impl Connections {
     /// None so far.
     pub fn new() -> Self {
-        let table = Table { flows: Flows::new(FlowBounds::default()), closed: Vec::new() };
+        let flows = Flows::new(FlowBounds::default());
+        let table = Table { flows, closed: Vec::new(), asked: Vec::new(), listening: Vec::new() };
         Connections(Arc::new(Shared { table: Mutex::new(table), changed: Notify::new() }))
     }
 
@@ -46,9 +52,47 @@ impl Connections {
         port.seen(|frame| {
             let to_guest = frame.get(..6).is_some_and(|destination| destination == mac.0);
             let direction = if to_guest { Direction::ToGuest } else { Direction::FromGuest };
+            if !to_guest && self.has_answered(&mut table, service, frame) {
+                return;
+            }
             let closed = table.flows.segment(now, service, direction, frame);
             self.note(&mut table, closed);
         });
+    }
+
+    /// Asks a guest whether it listens, until it does.
+    pub fn ask(&self, service: ServiceId, probe: Probe, port: Arc<Port>) {
+        let mut table = self.table();
+        table.asked.retain(|(asked, ..)| *asked != service);
+        table.asked.push((service, probe, port));
+        self.0.changed.notify_one();
+    }
+
+    /// Asks those that are to be asked now. Returns those that have been found to listen since the last call.
+    pub fn listening(&self, now: Moment) -> Vec<ServiceId> {
+        let table = &mut *self.table();
+        for (service, probe, port) in &mut table.asked {
+            for frame in probe.ask(now).into_iter().flatten() {
+                if let Err(error) = port.send(&frame) {
+                    tracing::debug!(service = service.0, %error, "it cannot be asked whether it listens");
+                }
+            }
+        }
+        std::mem::take(&mut table.listening)
+    }
+
+    /// Whether a guest's frame is the answer to the question whether it listens.
+    fn has_answered(&self, table: &mut Table, service: ServiceId, frame: &[u8]) -> bool {
+        let Some(at) = table.asked.iter().position(|(asked, ..)| *asked == service) else { return false };
+        let (_, probe, port) = &table.asked[at];
+        let Some(end) = probe.answer(frame) else { return false };
+        if let Err(error) = port.send(&end) {
+            tracing::debug!(service = service.0, %error, "the connection to it that only asked cannot be ended");
+        }
+        table.asked.remove(at);
+        table.listening.push(service);
+        self.0.changed.notify_one();
+        true
     }
 
     /// A frame that has been held goes to its guest, which its port does not see.
@@ -80,15 +124,19 @@ impl Connections {
 
     /// The guest is gone.
     pub fn forget(&self, service: ServiceId) {
-        self.table().flows.forget(service);
+        let table = &mut *self.table();
+        table.flows.forget(service);
+        table.asked.retain(|(asked, ..)| *asked != service);
+        table.listening.retain(|listening| *listening != service);
     }
 
-    /// When [`Self::closed`] has something to tell for the passing of time.
+    /// When [`Self::closed`] or [`Self::listening`] has something to do for the passing of time.
     pub fn next(&self) -> Option<Moment> {
-        self.table().flows.next()
+        let table = self.table();
+        table.asked.iter().map(|(_, probe, _)| probe.due()).chain(table.flows.next()).min()
     }
 
-    /// Waits until a guest has had its last connection. Cancelling it loses nothing.
+    /// Waits until [`Self::closed`] or [`Self::listening`] has something to tell. Cancelling it loses nothing.
     pub async fn changed(&self) {
         self.0.changed.notified().await;
     }

@@ -25,11 +25,12 @@ mod bridge;
 mod connections;
 pub mod handover;
 mod port;
+mod probe;
 mod sys;
 mod tap;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,12 +41,14 @@ use tokio::task::AbortHandle;
 use crate::config::{Config, Mac, capture_services};
 use crate::directory::{Moment, State};
 use crate::net::{Network, Vif};
-use crate::random;
+use crate::random::{self, Random};
+use crate::schema::PacketStatus;
 use crate::summoner::ServiceId;
 use crate::text::chain;
 use bridge::ForwardingTable;
 use connections::Connections;
 use port::Port;
+use probe::Probe;
 use tap::Tap;
 
 /// The tap's name. The paper calls this part of a node Synjitsu.
@@ -60,6 +63,11 @@ const QUEUE: usize = 500;
 
 /// Frames replayed at a time.
 const PORTION: usize = 64;
+
+/// Ports from which guests are asked whether they listen: those for such purposes (RFC 6335, section 6) that Linux does
+/// not use by itself (`ip_local_port_range`).
+const SHORT_LIVED: u16 = 61_000;
+const SHORT_LIVED_COUNT: u16 = 4535;
 
 /// Why packets cannot be captured.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +107,9 @@ pub struct Captor {
     outside: Outside,
     forwarding: ForwardingTable,
     buffer: Box<[u8; LONGEST + 1]>,
+    /// The node itself, which asks guests.
+    node: (Mac, Ipv4Addr),
+    random: Random,
 }
 
 /// Where the core's decisions go.
@@ -118,6 +129,8 @@ pub struct Found {
     pub woken: Vec<ServiceId>,
     /// Services whose guests have had their last connection.
     pub closed: Vec<ServiceId>,
+    /// Services whose guests have been found to listen, after [`Captor::ask`].
+    pub listening: Vec<ServiceId>,
 }
 
 /// A service's place on the bridge.
@@ -125,6 +138,7 @@ pub struct Found {
 struct Service {
     name: String,
     mac: Mac,
+    address: Ipv4Addr,
     /// Its guest's interface, while there is one, and who watches it.
     port: Option<(Arc<Port>, AbortHandle)>,
     /// The bridge sends its frames to the guest.
@@ -156,13 +170,21 @@ impl Captor {
         let service = |service: &crate::config::Service| Service {
             name: service.name.clone(),
             mac: service.mac,
+            address: service.address,
             port: None,
             forwarded: false,
             takes_over: false,
         };
         let services = config.services.iter().map(service).collect();
         let outside = Outside { tap, services, woken: Vec::new(), connections: Connections::new() };
-        Ok(Captor { core, outside, forwarding, buffer: Box::new([0; LONGEST + 1]) })
+        Ok(Captor {
+            core,
+            outside,
+            forwarding,
+            buffer: Box::new([0; LONGEST + 1]),
+            node: (network.mac(), config.node.address),
+            random: Random::from_system(),
+        })
     }
 
     /// Frames of all services whose guests are not up come here from now on.
@@ -201,10 +223,13 @@ impl Captor {
         if self.core.next().is_some_and(|next| next <= now) {
             self.core.advance(now, &mut self.outside);
         }
-        let closed = self.outside.connections.closed(now).into_iter();
+        let services = |of: Vec<capture::ServiceId>| {
+            of.into_iter().map(|service| ServiceId(usize::from(service.0))).collect()
+        };
         Found {
             woken: std::mem::take(&mut self.outside.woken),
-            closed: closed.map(|service| ServiceId(usize::from(service.0))).collect(),
+            closed: services(self.outside.connections.closed(now)),
+            listening: services(self.outside.connections.listening(now)),
         }
     }
 
@@ -245,6 +270,17 @@ impl Captor {
             // It can be gone again already. Without it, what is held is lost, and clients send it again.
             Err(error) => tracing::warn!(service = place.name, %vif, %error, "nothing can be sent to it"),
         }
+    }
+
+    /// Asks a guest whose interface is there whether it listens at a TCP port, until it does.
+    pub fn ask(&mut self, now: Moment, service: ServiceId, port: u16) {
+        let place = &self.outside.services[service.0];
+        let Some((vif, _)) = &place.port else { return };
+        let own = SHORT_LIVED + (self.random.number() % u32::from(SHORT_LIVED_COUNT)) as u16;
+        let node = probe::End { mac: self.node.0.0, address: self.node.1, port: own };
+        let guest = probe::End { mac: place.mac.0, address: place.address, port };
+        let probe = Probe::new(at(now), node, guest, self.random.number());
+        self.outside.connections.ask(id(service), probe, vif.clone());
     }
 
     /// A guest of an earlier daemon may have connections of which that daemon alone knew.
@@ -356,6 +392,11 @@ impl Captor {
             connections.look(port, id(service), place.mac);
         }
         Ok((now.before(quiet), connections.open(id(service))))
+    }
+
+    /// What has become of packets.
+    pub fn status(&self) -> PacketStatus {
+        PacketStatus::new(&self.core.counters(), self.core.held_bytes())
     }
 
     /// A service's guest is gone.

@@ -90,6 +90,7 @@ pub(super) struct Settings {
     pub waking: Waking,
     pub boot_timeout: Duration,
     pub wait_for_key: ReadyKey,
+    pub listens_on: Option<u16>,
     pub keys: Vec<Key>,
     pub vifs: Vec<VifDraft>,
     pub disks: Vec<Disk>,
@@ -285,6 +286,7 @@ impl Settings {
             stop: self.policy.stop,
             boot_timeout: self.boot_timeout,
             wait_for_key: self.wait_for_key,
+            listens_on: self.listens_on,
             keys: self.keys,
         }
     }

@@ -170,6 +170,8 @@ pub struct Service {
     pub stop: Stop,
     /// The XenStore key that it writes when it accepts connections.
     pub wait_for_key: ReadyKey,
+    /// The TCP port at which its guest is asked instead whether it accepts connections.
+    pub listens_on: Option<u16>,
     /// The XenStore keys that it finds, beside those that every domain has.
     pub keys: Vec<Key>,
 }

@@ -10,7 +10,7 @@ use super::reader::{Field, Line, Reader};
 use super::{NodeDraft, address, capture, disk, keys, names, policy, vif};
 use crate::domain::DEFAULT_WEIGHT;
 
-pub(super) const KEYS: [&str; 27] = [
+pub(super) const KEYS: [&str; 28] = [
     "name",
     "dns",
     "address",
@@ -35,6 +35,7 @@ pub(super) const KEYS: [&str; 27] = [
     "stop",
     "stop_timeout",
     "wait_for_key",
+    "listens_on",
     "keys",
     "vif",
     "disk",
@@ -105,6 +106,7 @@ pub fn read(
     let waking = capture::read_service(reader, &node.quiet);
     let boot_timeout = reader.number("boot_timeout", 1, MAX_BOOT_TIMEOUT, "seconds");
     let wait_for_key = keys::wait_for_key(reader);
+    let listens_on = listens_on(reader);
     let keys = keys::keys(reader, &wait_for_key);
     let vifs = vif::read(reader);
     let disks = disk::read(reader, &mut claims.disks, kernels);
@@ -124,6 +126,7 @@ pub fn read(
             waking,
             boot_timeout: seconds(boot_timeout.map_or(DEFAULT_BOOT_TIMEOUT, |timeout| timeout.value)),
             wait_for_key,
+            listens_on,
             keys,
             vifs,
             disks,
@@ -136,6 +139,17 @@ pub fn read(
         address,
         settings: if reader.clean() { settings() } else { None },
     }
+}
+
+fn listens_on(reader: &mut Reader<'_, '_>) -> Option<u16> {
+    let port = reader.number("listens_on", 1, u16::MAX.into(), "(a TCP port)");
+    if let Some(port) = &port
+        && reader.has("wait_for_key")
+    {
+        let fix = "keep the one of them by which it can be told that it accepts connections";
+        reader.problem(port.line, "listens_on and wait_for_key exclude each other", fix);
+    }
+    port.and_then(|port| port.value.try_into().ok())
 }
 
 fn own_name(

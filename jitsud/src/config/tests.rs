@@ -163,6 +163,7 @@ fn defaults_are_as_documented() {
         boot_timeout: Duration::from_secs(10),
         stop: Stop::Destroy,
         wait_for_key: ReadyKey { path: "data/ready".to_owned(), value: None },
+        listens_on: None,
         keys: Vec::new(),
     };
     assert_eq!(loaded.config.services, [www]);

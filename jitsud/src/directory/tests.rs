@@ -44,6 +44,7 @@ pub fn config(services: usize) -> Config {
         boot_timeout: BOOT_TIMEOUT,
         stop: Stop::Destroy,
         wait_for_key: ReadyKey::default(),
+        listens_on: None,
         keys: Vec::new(),
     };
     let node = Node {

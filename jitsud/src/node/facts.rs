@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::Toolstack;
+use crate::capture::Captor;
 use crate::card::Card;
 use crate::clock::Clock;
 use crate::net;
@@ -10,7 +11,13 @@ use crate::schema::{Boot, Facts, Resources, Versions, Xen};
 use crate::xen::{SharedPages, sys};
 
 /// Looks at everything that is cheap to look at.
-pub fn gather(toolstack: &Toolstack, boot: &Boot, card: Option<&Card>, clock: &Clock) -> Facts {
+pub fn gather(
+    toolstack: &Toolstack,
+    captor: &Captor,
+    boot: &Boot,
+    card: Option<&Card>,
+    clock: &Clock,
+) -> Facts {
     let memory = toolstack.hypervisor.memory().ok();
     let bytes = |pages: u64| pages << xen_sys::PAGE_SHIFT;
     let (nodes, watches) = toolstack.store.with(|store| (store.node_count(), store.watch_count()));
@@ -28,6 +35,7 @@ pub fn gather(toolstack: &Toolstack, boot: &Boot, card: Option<&Card>, clock: &C
             free_bytes: memory.map(|memory| bytes(memory.free_pages)),
             domains: toolstack.hypervisor.domains().ok().map(|domains| domains.len() as u64),
         },
+        packets: captor.status(),
         resources: Resources {
             xenstore_nodes: Some(nodes as u64),
             xenstore_watches: Some(watches as u64),

@@ -305,12 +305,7 @@ impl Core {
                     Input::BuildFailed { incarnation, reason }
                 });
             }
-            Report::Ready(incarnation, at) => {
-                if let Some(life) = self.lives.get_mut(&incarnation) {
-                    life.accepts_connections = true;
-                }
-                self.ready_if_reachable(incarnation, at);
-            }
+            Report::Ready(incarnation, at) => self.accepts_connections(incarnation, at),
             Report::TookOver(incarnation) => {
                 if self.lives.get(&incarnation).is_some_and(|life| !life.ending()) {
                     self.captor.taken(Moment::now(), incarnation.service);
@@ -323,8 +318,13 @@ impl Core {
             }
             Report::VifUp(vif, at) => {
                 if let Some((incarnation, life)) = self.life_of(vif.domid) {
-                    life.forwarded_to = true;
+                    let first = !std::mem::replace(&mut life.forwarded_to, true);
                     self.captor.attach(incarnation.service, vif);
+                    if let (true, Some(port)) =
+                        (first, self.loaded.config.services[incarnation.service.0].listens_on)
+                    {
+                        self.captor.ask(at, incarnation.service, port);
+                    }
                     self.directory.stage(incarnation, Stage::VifUp, at);
                     self.ready_if_reachable(incarnation, at);
                 }
@@ -341,11 +341,23 @@ impl Core {
     /// Has the life of a domain that exists reported when its readiness key is written.
     fn await_readiness(&mut self, incarnation: Incarnation, domid: DomId) {
         let Some(life) = self.lives.get_mut(&incarnation) else { return };
+        if self.loaded.config.services[incarnation.service.0].listens_on.is_some() {
+            // It says nothing; it is asked as soon as its interface is there.
+            return life.domid = Some(domid);
+        }
         let ReadyKey { path, value } = self.specs[incarnation.service.0].ready_key.clone();
         match self.toolstack.store.watch(format!("{}/{path}", nodes::home(domid)), value) {
             Ok(ready) => life.created(domid, incarnation, ready, &self.reports.0),
             Err(error) => tracing::error!(%domid, %error, "the readiness key cannot be watched"),
         }
+    }
+
+    /// A guest has said that it accepts connections, or been found to.
+    fn accepts_connections(&mut self, incarnation: Incarnation, at: Moment) {
+        if let Some(life) = self.lives.get_mut(&incarnation) {
+            life.accepts_connections = true;
+        }
+        self.ready_if_reachable(incarnation, at);
     }
 
     /// A guest is ready when it says that it accepts connections and the bridge forwards to it: an ARP request
@@ -573,7 +585,7 @@ impl Core {
     }
 
     fn status(&self) -> NodeStatus {
-        let facts = facts::gather(&self.toolstack, &self.boot, self.card.as_ref(), &self.clock);
+        let facts = facts::gather(&self.toolstack, &self.captor, &self.boot, self.card.as_ref(), &self.clock);
         let mut problems = self.card.as_ref().map(Card::problems).unwrap_or_default();
         problems.extend_from_slice(&self.loaded.problems);
         let config = &self.loaded.config;

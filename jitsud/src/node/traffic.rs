@@ -2,7 +2,7 @@
 
 use super::Core;
 use crate::capture::{Found, Idleness};
-use crate::directory::{Incarnation, Input, Moment, State, Traffic};
+use crate::directory::{Entry, Incarnation, Input, Moment, State, Traffic};
 use crate::text::chain;
 
 impl Core {
@@ -10,7 +10,13 @@ impl Core {
     /// connection.
     pub(super) fn packets(&mut self) {
         let now = Moment::now();
-        let Found { woken, closed } = self.captor.work(now);
+        let Found { woken, closed, listening } = self.captor.work(now);
+        for service in listening {
+            let entry = self.directory.entries().get(service.0);
+            if let Some(incarnation) = entry.map(Entry::incarnation) {
+                self.accepts_connections(incarnation, now);
+            }
+        }
         for service in closed {
             if let Some(entry) = self.directory.entries().get(service.0)
                 && let Ok((last, 0)) = self.captor.traffic(now, service)

@@ -30,6 +30,7 @@ fn status() -> NodeStatus {
         card: None,
         clock: ClockStatus::default(),
         xen: Xen::default(),
+        packets: Default::default(),
         resources: Resources { vifs: Some(0), ..Resources::default() },
         services: Vec::new(),
         problems: Vec::new(),

@@ -44,6 +44,7 @@ fn status() -> NodeStatus {
         card: None,
         clock: ClockStatus::default(),
         xen: Xen::default(),
+        packets: Default::default(),
         resources: Resources::default(),
         services: Vec::new(),
         problems: Vec::new(),

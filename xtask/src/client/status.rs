@@ -14,8 +14,23 @@ pub struct Status {
     pub card: Option<Card>,
     pub xen: Xen,
     pub resources: Resources,
+    #[serde(default)]
+    pub packets: Packets,
     pub services: Vec<Service>,
     pub problems: Vec<Problem>,
+}
+
+/// Packets for services that were not up.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Deserialize)]
+pub struct Packets {
+    pub frames: u64,
+    pub held_bytes: u64,
+    pub held: u64,
+    pub summons: u64,
+    pub evicted: u64,
+    pub full: u64,
+    pub opened: u64,
+    pub handed_over: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

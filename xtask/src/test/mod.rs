@@ -10,6 +10,7 @@ mod cards;
 mod config;
 mod density;
 mod failures;
+mod flood;
 mod footprint;
 mod host;
 mod latency;
@@ -110,6 +111,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             node_tests(&image, "", filter, report)?;
             latency::run(&image, filter, report)?;
             captured::run(&image, filter, report)?;
+            flood::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
             if image.board.xen.version == tools::XEN {
                 starts::run(&image, &options, filter, report)?;

@@ -15,11 +15,12 @@ impl Entry {
             State::Off | State::Failed { .. } => self.start(now, Wish::Policy, out),
             State::AwaitingRoom { .. } => self.give_up_room(now, out),
             State::Booting { .. } => {
-                let reason = format!(
-                    "it did not become ready within {} s: it writes {} when it accepts connections",
-                    self.service.boot_timeout.as_secs(),
-                    self.service.wait_for_key
-                );
+                let within = self.service.boot_timeout.as_secs();
+                let sign = match self.service.listens_on {
+                    Some(port) => format!("nothing answers at its TCP port {port}"),
+                    None => format!("it writes {} when it accepts connections", self.service.wait_for_key),
+                };
+                let reason = format!("it did not become ready within {within} s: {sign}");
                 self.fail(now, reason, out);
             }
             State::Ready { .. } | State::Paused { .. } if too_old => {

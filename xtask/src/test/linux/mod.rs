@@ -3,13 +3,17 @@
 pub mod guest;
 
 use super::{Report, log_file, matches};
-use crate::client::{Mark, NodeSpec, RunningNode, Status, token};
+use crate::client::{Mark, NODE, NodeSpec, RunningNode, Status, token};
 use crate::debian;
+use crate::demo::ms;
 use crate::image::Image;
 use crate::initramfs::ExtraFile;
 use crate::qemu::Start;
+use crate::{cross, paths};
 use anyhow::{Context as _, Result, ensure};
+use probe::cold;
 use probe::dns::ResponseCode;
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
@@ -30,8 +34,9 @@ const DISK: usize = 64 << 10;
 type Test = (&'static str, fn(&Context) -> Result<()>);
 
 /// The tests, in order. After the last one there is no node any more.
-const TESTS: [Test; 5] = [
+const TESTS: [Test; 6] = [
     ("Linux: Debian's kernel serves a page from its disk, and switches itself off when asked", linux_serves),
+    ("captured: an ordinary Linux is woken by a SYN, and answers that very connection", linux_is_captured),
     ("a guest is ready by the value of a key", ready_by_value),
     ("a guest that does not switch itself off when asked is destroyed", deaf_guest),
     ("builds that fail leave nothing behind", failed_builds),
@@ -41,6 +46,8 @@ const TESTS: [Test; 5] = [
 struct Context {
     node: RunningNode,
     token: String,
+    /// What the running test has measured.
+    note: RefCell<Option<String>>,
 }
 
 /// Runs them.
@@ -64,10 +71,10 @@ pub fn run(
         return Ok(());
     };
     node.frames_set_aside()?;
-    let context = Context { node, token };
+    let context = Context { node, token, note: RefCell::default() };
     let before = report.failed;
     for (name, test) in tests {
-        report.check(name, || test(&context));
+        report.check_noting(name, &context.note, || test(&context));
     }
     if report.failed > before {
         println!("\nlast lines of the console:\n{}\n", context.node.last_lines(LAST_LINES));
@@ -84,11 +91,15 @@ fn files(options: &debian::Options, token: &str) -> Result<Vec<ExtraFile>> {
         content
     };
     let file = |path: &str, content| ExtraFile { path: path.into(), mode: 0o644, content };
+    let client = paths::read(&cross::node_binary("probe", "cold", None)?)?;
     Ok(vec![
+        ExtraFile { path: "/usr/bin/cold".into(), mode: 0o755, content: client },
         file("/usr/lib/jitsu/kernels/debian", guest.kernel),
         file("/usr/lib/jitsu/kernels/debian.initramfs", guest.ramdisk),
         file("/srv/page.img", disk(&format!("This was on the disk: disk-{token}\n"))),
         file("/srv/notes.img", disk("")),
+        file("/srv/plain.img", disk("token-plain1-end\n")),
+        file("/srv/more.img", disk("")),
         file("/srv/there.img", disk("")),
         file("/srv/gone.img", disk("")),
     ])
@@ -122,6 +133,43 @@ fn linux_serves(context: &Context) -> Result<()> {
     ensure_said(node, mark, "its domain switched itself off service=\"linux\"")?;
     let written = node.shell("head -c 64 /srv/notes.img | tr -d '\\000'")?;
     ensure!(written == format!("written by {token}"), "what it wrote is {written:?}");
+    ensure_as_before(node, &before)
+}
+
+fn linux_is_captured(context: &Context) -> Result<()> {
+    let node = &context.node;
+    let before = node.settled_status()?;
+    let mut mark = node.mark();
+    node.send_line(&format!("cold {NODE} plain 1 10.0.2.50 connect"))?;
+    let what = "the client inside the node";
+    let line = node.next_line(&mut mark, what, GUEST_BOOTS, |line| line.starts_with(cold::MARK))?;
+    let json = line.trim_end().trim_start_matches(cold::MARK);
+    let report: cold::Report =
+        serde_json::from_str(json).with_context(|| format!("reading what it printed: {json}"))?;
+    let cold::Report { pages, syns, syn_retransmits, data_retransmits, resets, connected_ns, .. } = &report;
+    ensure!((*pages, *syns) == (1, 1), "no page came: {:#?}", report.failures);
+    let status = node.status()?;
+    let plain = status.service("plain1")?;
+    let ready = plain.at("guest_ready")?.saturating_sub(plain.at("packet_received")?);
+    let connected = connected_ns.first().copied().unwrap_or_default();
+    context.note.replace(Some(format!(
+        "ready after {} ms, connected after {} ms, {syn_retransmits} SYNs sent again meanwhile",
+        ms(ready),
+        ms(connected)
+    )));
+    // Linux sends a SYN again after 1, 3, 7, 15... seconds (RFC 6298, section 5.5).
+    let unavoidable = (connected / 1_000_000_000 + 1).ilog2();
+    let sent_again = (*syn_retransmits, *data_retransmits, *resets);
+    ensure!(
+        sent_again.0 <= unavoidable,
+        "{} SYNs were sent again, {unavoidable} could not be avoided",
+        sent_again.0
+    );
+    ensure!((sent_again.1, sent_again.2) == (0, 0), "{sent_again:?}: SYNs and data sent again, resets");
+    // The SYN that was held was answered, and not one that the client sent later.
+    let late = connected.saturating_sub(ready);
+    ensure!(late < 500_000_000, "connected {} ms after it was ready", ms(late));
+    node.await_state(mark, "plain1", "off")?;
     ensure_as_before(node, &before)
 }
 
