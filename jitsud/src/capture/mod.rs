@@ -181,9 +181,12 @@ impl Captor {
     /// The bridge refuses.
     pub fn begin(&mut self, now: Moment) -> Result<(), Error> {
         for record in std::mem::take(&mut self.left) {
-            let adopted = self.core.adopt(at(now), record);
-            // Its client waits for an answer, and need not say anything that would wake it.
-            self.outside.woken.extend(adopted.map(|service| ServiceId(usize::from(service.0))));
+            let (client, service) = (record.remote, record.local);
+            if let Some(adopted) = self.core.adopt(at(now), record) {
+                tracing::info!(%client, %service, "a connection is kept on that the daemon before has opened");
+                // Its client waits for an answer, and need not say anything that would wake it.
+                self.outside.woken.push(ServiceId(usize::from(adopted.0)));
+            }
         }
         self.outside.journal.rewrite(self.core.kept());
         for service in self.outside.services.iter().filter(|service| !service.forwarded) {
@@ -296,7 +299,8 @@ impl Captor {
     pub fn taken(&mut self, now: Moment, service: ServiceId) {
         if std::mem::take(&mut self.outside.services[service.0].takes_over) {
             self.reach(now, service);
-            self.tidy();
+            // They are the guest's now, and must not be anybody else's.
+            self.outside.journal.rewrite(self.core.kept());
         }
     }
 
