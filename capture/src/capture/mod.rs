@@ -39,6 +39,10 @@ pub trait Sink {
 
     /// Another host, `mac`, claims an address of a service that is not up. At most once in 10 s for each service.
     fn conflict(&mut self, service: ServiceId, address: IpAddr, mac: EthernetAddress);
+
+    /// This is what is kept of a connection from now on, before its client is told. Who puts it away can have it
+    /// [`Capture::adopt`]ed when this process has ended.
+    fn kept(&mut self, _: &Record) {}
 }
 
 /// A service and how it is.
@@ -163,6 +167,26 @@ impl Capture {
         let records = self.handshakes.hand_over(service.0);
         self.phase(now, service, Phase::Resuming, sink);
         records
+    }
+
+    /// Goes on with a connection that an earlier process has kept. Returns its service; it may have to be summoned. `None`
+    /// if no guest can be promised for any more, or the service has all the connections that it can take over.
+    pub fn adopt(&mut self, now: Moment, record: Record) -> Option<ServiceId> {
+        let index = self.owner(record.local.ip())?;
+        let Served { service, phase, .. } = &self.services[usize::from(index)];
+        let offer = service.handshake.filter(|offer| offer.serves(record.local.port()))?;
+        let adopted = !phase.has_connections() && self.handshakes.adopt(now, index, record, &offer);
+        adopted.then_some(ServiceId(index))
+    }
+
+    /// Whether any connections are kept.
+    pub fn keeps_any(&self) -> bool {
+        self.handshakes.keeps_any()
+    }
+
+    /// The connections that are kept, in the order in which they were opened.
+    pub fn kept(&self) -> impl Iterator<Item = &Record> {
+        self.handshakes.kept()
     }
 
     /// When [`Capture::advance`] has something to do, if nothing else happens before.

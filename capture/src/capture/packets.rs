@@ -42,7 +42,8 @@ impl Capture {
             && self.handshakes.knows(ends)
         {
             let waits = served.phase.waits_for_summons() && !expected;
-            let answer = self.handshakes.segment(now, ends, tcp);
+            let (answer, changed) = self.handshakes.segment(now, ends, tcp);
+            changed.into_iter().for_each(|record| sink.kept(record));
             answer.into_iter().for_each(|answer| self.send(&answer, sink));
             // If a start was given up: somebody still waits.
             if waits && self.handshakes.knows(ends) && self.may_summon(now, packet.source) {
@@ -119,11 +120,10 @@ impl Capture {
         }
         let (remote, local) = ends_of(packet, tcp);
         let ends = (from, remote, local);
-        let answer = self.handshakes.open(now, index, ends, tcp, offer);
-        answer.is_some_and(|answer| {
-            self.send(&answer, sink);
-            true
-        })
+        let Some((answer, record)) = self.handshakes.open(now, index, ends, tcp, offer) else { return false };
+        sink.kept(record);
+        self.send(&answer, sink);
+        true
     }
 
     pub(super) fn send(&self, outgoing: &Outgoing, sink: &mut impl Sink) {

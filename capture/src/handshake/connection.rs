@@ -111,11 +111,17 @@ impl Connection {
             timestamps,
             data: Vec::new(),
         };
+        Some(Self::adopt(now, service, record, offer))
+    }
+
+    /// Goes on with a connection from what is kept of it, which is no more than was offered.
+    pub fn adopt(now: Moment, service: u16, record: Record, offer: &Offer) -> Self {
+        let mac = EthernetAddress(record.mac);
         let timer = Some(now.after(FIRST_WAIT));
         let room = usize::from(offer.window);
         // IPv6's header is that much longer.
-        let mss = if local.is_ipv4() { offer.mss } else { offer.mss.saturating_sub(20) };
-        Some(Connection { service, mac, began: now, record, timer, tries: 0, room, mss })
+        let mss = if record.local.is_ipv4() { offer.mss } else { offer.mss.saturating_sub(20) };
+        Connection { service, mac, began: now, record, timer, tries: 0, room, mss }
     }
 
     /// The segment that says how things are: a SYN-ACK, later an ACK.

@@ -101,7 +101,7 @@ impl Handshakes {
         }
     }
 
-    /// Answers a SYN. `None` if it cannot be now; it is then to be held.
+    /// Answers a SYN, and returns what is kept of it. `None` if it cannot be now; it is then to be held.
     pub fn open(
         &mut self,
         now: Moment,
@@ -109,32 +109,68 @@ impl Handshakes {
         ends: (EthernetAddress, SocketAddr, SocketAddr),
         syn: &TcpPacket<&[u8]>,
         offer: &Offer,
-    ) -> Option<Outgoing> {
+    ) -> Option<(Outgoing, &Record)> {
         let (_, remote, local) = ends;
-        let source = source_hash(&self.key, remote.ip());
-        let of_source = self.sources.get(&source).copied().unwrap_or(0);
-        let open = self.connections.len() - self.half_open.len();
-        let of_service = self.services[usize::from(service)].len();
-        if of_source >= self.most_of_source
-            || of_service >= usize::from(offer.connections)
-            || open >= self.most_open
-            || !self.has_room(now)
-        {
+        if !self.may_have(now, service, remote.ip(), offer) {
             return None;
         }
         let secrets = secrets(&self.key, now, local, remote);
         let connection = Connection::open(now, service, ends, syn, secrets, offer)?;
+        self.counters.opened += 1;
+        let answer = outgoing(&connection, connection.reply(now));
+        Some((answer, &self.enter(connection).record))
+    }
+
+    /// Takes in a connection that was opened before. Returns whether there is room for it.
+    pub fn adopt(&mut self, now: Moment, service: u16, record: Record, offer: &Offer) -> bool {
+        let known = self.numbers.contains_key(&(record.remote, record.local));
+        let fits = record.data.len() <= usize::from(offer.window);
+        let adopted = !known && fits && self.may_have(now, service, record.remote.ip(), offer);
+        if adopted {
+            let mut connection = Connection::adopt(now, service, record, offer);
+            if connection.record.state != State::SynReceived {
+                connection.timer = Some(now.after(KEPT));
+            }
+            self.enter(connection);
+        }
+        adopted
+    }
+
+    /// Whether there are any.
+    pub fn keeps_any(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
+    /// All connections that are kept, by age.
+    pub fn kept(&self) -> impl Iterator<Item = &Record> {
+        let mut numbers: Vec<_> = self.connections.keys().collect();
+        numbers.sort_unstable();
+        numbers.into_iter().filter_map(|number| Some(&self.connections.get(number)?.record))
+    }
+
+    /// Whether there is room for another connection; makes some if it can.
+    fn may_have(&mut self, now: Moment, service: u16, remote: IpAddr, offer: &Offer) -> bool {
+        let of_source = self.sources.get(&source_hash(&self.key, remote)).copied().unwrap_or(0);
+        let of_service = self.services[usize::from(service)].len();
+        let open = self.connections.len() - self.half_open.len();
+        of_source < self.most_of_source
+            && of_service < usize::from(offer.connections)
+            && open < self.most_open
+            && self.has_room(now)
+    }
+
+    fn enter(&mut self, connection: Connection) -> &Connection {
         self.last += 1;
         let number = self.last;
-        self.counters.opened += 1;
-        *self.sources.entry(source).or_default() += 1;
+        let Record { remote, local, state, .. } = connection.record;
+        *self.sources.entry(source_hash(&self.key, remote.ip())).or_default() += 1;
         self.numbers.insert((remote, local), number);
-        self.half_open.insert(number);
-        self.services[usize::from(service)].insert(number);
+        if state == State::SynReceived {
+            self.half_open.insert(number);
+        }
+        self.services[usize::from(connection.service)].insert(number);
         self.timers.extend(connection.timer.map(|at| (at, number)));
-        let answer = outgoing(&connection, connection.reply(now));
-        self.connections.insert(number, connection);
-        Some(answer)
+        self.connections.entry(number).insert_entry(connection).into_mut()
     }
 
     /// Whether a segment from the first of these ends to the second is of a connection that is kept.
@@ -142,18 +178,20 @@ impl Handshakes {
         self.numbers.contains_key(&ends)
     }
 
-    /// A segment of a connection that is kept.
+    /// A segment of a connection that is kept. Returns what is answered, and what is kept if that is more than before.
     pub fn segment(
         &mut self,
         now: Moment,
         ends: (SocketAddr, SocketAddr),
         tcp: &TcpPacket<&[u8]>,
-    ) -> Option<Outgoing> {
-        let number = *self.numbers.get(&ends)?;
-        let connection = self.connections.get_mut(&number)?;
-        let half_open = connection.record.state == State::SynReceived;
+    ) -> (Option<Outgoing>, Option<&Record>) {
+        let Some(number) = self.numbers.get(&ends).copied() else { return (None, None) };
+        let Some(connection) = self.connections.get_mut(&number) else { return (None, None) };
+        let before = (connection.record.state, connection.record.rcv_nxt);
+        let half_open = before.0 == State::SynReceived;
         let timer = connection.timer;
         let next = connection.segment(tcp);
+        let changed = before != (connection.record.state, connection.record.rcv_nxt);
         if half_open && connection.record.state != State::SynReceived {
             self.counters.established += 1;
             self.half_open.remove(&number);
@@ -162,19 +200,17 @@ impl Handshakes {
             connection.timer = Some(until);
             self.timers.insert((until, number));
         }
-        match next {
+        let answer = match next {
             Next::Quiet => None,
             Next::Reply => Some(outgoing(connection, connection.reply(now))),
-            Next::Reset(sequence) => {
-                let segment = reset(connection, sequence);
-                Some(outgoing(connection, segment))
-            }
+            Next::Reset(sequence) => Some(outgoing(connection, reset(connection, sequence))),
             Next::Gone => {
                 self.counters.reset += 1;
                 self.remove(number);
-                None
+                return (None, None);
             }
-        }
+        };
+        (answer, self.connections.get(&number).map(|connection| &connection.record).filter(|_| changed))
     }
 
     /// When [`Handshakes::advance`] has something to do.

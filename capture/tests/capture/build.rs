@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use capture::{Capture, EthernetAddress, Limits, Moment, Service, ServiceId, Sink};
+use capture::{Capture, EthernetAddress, Limits, Moment, Record, Service, ServiceId, Sink};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv4Packet,
@@ -217,6 +217,7 @@ pub struct Log {
     pub delivered: Vec<(ServiceId, Vec<u8>)>,
     pub summons: Vec<(ServiceId, IpAddr)>,
     pub conflicts: Vec<(ServiceId, IpAddr, EthernetAddress)>,
+    pub kept: Vec<Record>,
 }
 
 impl Sink for Log {
@@ -234,6 +235,10 @@ impl Sink for Log {
 
     fn conflict(&mut self, service: ServiceId, address: IpAddr, mac: EthernetAddress) {
         self.conflicts.push((service, address, mac));
+    }
+
+    fn kept(&mut self, record: &Record) {
+        self.kept.push(record.clone());
     }
 }
 

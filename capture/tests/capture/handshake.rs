@@ -369,6 +369,64 @@ fn after_the_handover_segments_are_held_for_the_guest() {
     assert_eq!(talk.capture.counters().handshakes.handed_over, 1);
 }
 
+/// All that a client has been told is put away before, and another process goes on from there at any moment.
+#[test]
+fn connections_outlive_the_process() {
+    let mut talk = Talk::new();
+    let next = talk.open().wrapping_add(1);
+    let mut said = 0;
+    let steps: [(TcpControl, &[u8], usize); 5] = [
+        (TcpControl::None, b"", 2),
+        (TcpControl::Psh, b"GET ", 3),
+        (TcpControl::None, b"", 3),
+        (TcpControl::Psh, b"/", 4),
+        (TcpControl::Fin, b"", 5),
+    ];
+    assert_eq!(talk.log.kept.len(), 1);
+    for (control, data, kept) in steps {
+        // The process ends, and the next one has another secret, and what was put away.
+        let mut one = service(1);
+        one.handshake = Some(offer());
+        let mut capture = Capture::new(vec![service(0), one], Limits::default(), [9; 16]).expect("good");
+        let last = talk.log.kept.last().expect("a record").clone();
+        let kept_now: Vec<_> = talk.capture.kept().map(|is| (is.state, is.rcv_nxt, &is.data)).collect();
+        assert_eq!(kept_now, [(last.state, last.rcv_nxt, &last.data)]);
+        assert_eq!(capture.adopt(ms(talk.now), last.clone()), Some(ONE));
+        assert_eq!(capture.adopt(ms(talk.now), last), None, "twice");
+        talk.capture = capture;
+        talk.say(control, 1 + said, Some(next), data);
+        said += data.len() as i32;
+        assert_eq!(talk.log.kept.len(), kept, "{control:?}");
+    }
+    assert_eq!(talk.capture.next(), Some(ms(talk.now + 60_000)));
+    let record = talk.record();
+    assert_eq!((record.state, record.data.as_slice()), (State::CloseWait, b"GET /".as_slice()));
+    assert_eq!(talk.capture.kept().count(), 0);
+}
+
+#[test]
+fn what_cannot_be_kept_is_not_adopted() {
+    let mut talk = Talk::new();
+    talk.established();
+    let good = talk.record();
+    let other_port = Record { local: (good.local.ip(), 81).into(), ..good.clone() };
+    let too_much = Record { data: vec![0; 1001], ..good.clone() };
+    for record in [
+        other_port,
+        too_much,
+        Record { local: v4(0), ..good.clone() },
+        Record { local: v4(9), ..good.clone() },
+    ] {
+        assert_eq!(with(offer(), Limits::default()).adopt(ms(0), record), None);
+    }
+    let mut full = with(Offer { connections: 1, ..offer() }, Limits::default());
+    assert_eq!(full.adopt(ms(0), good.clone()), Some(ONE));
+    assert_eq!(full.adopt(ms(0), Record { remote: client(7), ..good.clone() }), None);
+    let mut up = with(offer(), Limits::default());
+    up.phase(ms(0), ONE, Phase::Up, &mut talk.log);
+    assert_eq!(up.adopt(ms(0), good), None, "its guest has it");
+}
+
 #[test]
 fn clients_are_told_when_no_guest_takes_their_connections() {
     let until = ms(100_000);

@@ -35,14 +35,14 @@ pub fn taken(domid: DomId) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use handover::{State, further, unpack};
     use xenstore::{Limits, Store};
 
     const GUEST: DomId = DomId(7);
 
-    fn record(port: u16, length: usize) -> Record {
+    pub(crate) fn record(port: u16, length: usize) -> Record {
         Record {
             state: State::Established,
             local: ([10, 0, 2, 20], 80).into(),

@@ -8,7 +8,8 @@
 //! ones here: so they keep their order.
 //!
 //! Guests that can go on with connections that were opened on their behalf are given these ([`handover`]) when they are
-//! ready, before they are given their frames.
+//! ready, before they are given their frames. Until then they are in a file, too ([`journal`]): the next daemon goes on
+//! with them.
 //!
 //! Everything here is done at once, by calls that do not wait; the node's task owns it.
 //!
@@ -24,6 +25,7 @@
 mod bridge;
 mod connections;
 pub mod handover;
+mod journal;
 mod port;
 mod probe;
 mod sys;
@@ -31,6 +33,7 @@ mod tap;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +50,7 @@ use crate::summoner::ServiceId;
 use crate::text::chain;
 use bridge::ForwardingTable;
 use connections::Connections;
+use journal::Journal;
 use port::Port;
 use probe::Probe;
 use tap::Tap;
@@ -110,6 +114,8 @@ pub struct Captor {
     /// The node itself, which asks guests.
     node: (Mac, Ipv4Addr),
     random: Random,
+    /// Connections that an earlier daemon has opened on guests' behalf.
+    left: Vec<Record>,
 }
 
 /// Where the core's decisions go.
@@ -120,6 +126,7 @@ struct Outside {
     /// Services that packets are to wake.
     woken: Vec<ServiceId>,
     connections: Connections,
+    journal: Journal,
 }
 
 /// What [`Captor::work`] has found.
@@ -148,9 +155,9 @@ struct Service {
 }
 
 impl Captor {
-    /// Makes what it takes. `offers` are what guests promise of connections that are opened on their behalf. Services
-    /// whose guests an earlier daemon has left are [`Self::attach`]ed and [`Self::reach`]ed, then [`Self::begin`] does
-    /// the rest.
+    /// Makes what it takes. `offers` are what guests promise of connections that are opened on their behalf, `journal` is
+    /// the file in which these are kept. Services whose guests an earlier daemon has left are [`Self::attach`]ed and
+    /// [`Self::reach`]ed, then [`Self::begin`] does the rest.
     ///
     /// # Errors
     /// Linux refuses something.
@@ -158,6 +165,7 @@ impl Captor {
         network: &Network,
         config: &Config,
         offers: impl IntoIterator<Item = Option<Offer>>,
+        journal: &Path,
     ) -> Result<Self, Error> {
         let tap = Tap::open(TAP).map_err(Error::Tap)?;
         network.add_tap(tap.index(), TAP).await?;
@@ -176,7 +184,8 @@ impl Captor {
             takes_over: false,
         };
         let services = config.services.iter().map(service).collect();
-        let outside = Outside { tap, services, woken: Vec::new(), connections: Connections::new() };
+        let (journal, left) = Journal::open(journal);
+        let outside = Outside { tap, services, woken: Vec::new(), connections: Connections::new(), journal };
         Ok(Captor {
             core,
             outside,
@@ -184,14 +193,25 @@ impl Captor {
             buffer: Box::new([0; LONGEST + 1]),
             node: (network.mac(), config.node.address),
             random: Random::from_system(),
+            left,
         })
     }
 
-    /// Frames of all services whose guests are not up come here from now on.
+    /// Frames of all services whose guests are not up come here from now on, and connections that an earlier daemon has
+    /// opened on their behalf are kept on.
     ///
     /// # Errors
     /// The bridge refuses.
-    pub fn begin(&mut self) -> Result<(), Error> {
+    pub fn begin(&mut self, now: Moment) -> Result<(), Error> {
+        for record in std::mem::take(&mut self.left) {
+            let (client, service) = (record.remote, record.local);
+            if let Some(adopted) = self.core.adopt(at(now), record) {
+                tracing::info!(%client, %service, "a connection is kept on that the daemon before has opened");
+                // Its client waits for an answer, and need not say anything that would wake it.
+                self.outside.woken.push(ServiceId(usize::from(adopted.0)));
+            }
+        }
+        self.outside.journal.rewrite(self.core.kept());
         for service in self.outside.services.iter().filter(|service| !service.forwarded) {
             self.forwarding.point(service.mac, self.outside.tap.index()).map_err(Error::Bridge)?;
         }
@@ -223,6 +243,7 @@ impl Captor {
         if self.core.next().is_some_and(|next| next <= now) {
             self.core.advance(now, &mut self.outside);
         }
+        self.tidy();
         let services = |of: Vec<capture::ServiceId>| {
             of.into_iter().map(|service| ServiceId(usize::from(service.0))).collect()
         };
@@ -230,6 +251,14 @@ impl Captor {
             woken: std::mem::take(&mut self.outside.woken),
             closed: services(self.outside.connections.closed(now)),
             listening: services(self.outside.connections.listening(now)),
+        }
+    }
+
+    /// Forgets in the journal what is not kept any more, when that is worth while.
+    fn tidy(&mut self) {
+        let journal = &mut self.outside.journal;
+        if journal.is_long() || !journal.is_empty() && !self.core.keeps_any() {
+            journal.rewrite(self.core.kept());
         }
     }
 
@@ -307,6 +336,8 @@ impl Captor {
     pub fn taken(&mut self, now: Moment, service: ServiceId) {
         if std::mem::take(&mut self.outside.services[service.0].takes_over) {
             self.reach(now, service);
+            // They are the guest's now, and must not be anybody else's.
+            self.outside.journal.rewrite(self.core.kept());
         }
     }
 
@@ -376,7 +407,8 @@ impl Captor {
             self.core.phase(at(now), id(service), Phase::Stopping, &mut self.outside);
             return Ok(Idleness::Withdrawn);
         }
-        // One more was on its way to the guest.
+        // One more was on its way to the guest. What has come here since is held until it has got that.
+        self.core.phase(at(now), id(service), Phase::Resuming, &mut self.outside);
         self.reach(now, service);
         Ok(Idleness::Busy { last: now, open: self.outside.connections.open(id(service)) })
     }
@@ -427,6 +459,10 @@ impl Sink for Outside {
         if let Some(Err(error)) = sent {
             tracing::debug!(service = place.name, %error, "a frame was not taken");
         }
+    }
+
+    fn kept(&mut self, record: &Record) {
+        self.journal.add(record);
     }
 
     fn summon(&mut self, service: capture::ServiceId, _: IpAddr) {

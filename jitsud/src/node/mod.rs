@@ -17,6 +17,7 @@ mod toolstack;
 mod traffic;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -115,8 +116,9 @@ impl Core {
         (card, clock): (Option<Card>, Clock),
     ) -> Result<Self, capture::Error> {
         let specs = template::all(&mut loaded);
-        let captor =
-            Captor::open(network, &loaded.config, specs.iter().map(|template| template.offer)).await?;
+        let offers = specs.iter().map(|template| template.offer);
+        let journal = Path::new(RUN).join("connections");
+        let captor = Captor::open(network, &loaded.config, offers, &journal).await?;
         let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let set_aside = || -> Result<u64, Box<dyn std::error::Error>> {
             let dom0 = toolstack.hypervisor.domain_info(DomId::DOM0)?.ok_or("Xen has no dom0")?;
@@ -154,7 +156,7 @@ impl Core {
         core.directory.set_rooms(rooms);
         core.remember();
         estate.inherited.into_iter().for_each(|inherited| core.inherit(inherited));
-        core.captor.begin()?;
+        core.captor.begin(Moment::now())?;
         // One may have ended while there was no daemon.
         core.look_at_domains();
         Ok(core)

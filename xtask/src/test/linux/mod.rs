@@ -176,6 +176,7 @@ fn linux_is_captured(context: &Context) -> Result<()> {
 fn linux_ends(context: &Context) -> Result<()> {
     let (node, mark) = (&context.node, context.node.mark());
     node.resolver().a_within("linux.jitsu.test", GUEST_BOOTS)?.address()?;
+    node.await_state(mark, "linux", "ready")?;
     node.send_line("poweroff")?;
     node.await_state(mark, "linux", "off")?;
     ensure_said(node, mark, "its domain switched itself off service=\"linux\"")?;
