@@ -15,6 +15,7 @@ mod host;
 mod latency;
 mod lifecycle;
 mod linux;
+mod policies;
 mod restart;
 mod serving;
 mod starts;
@@ -110,6 +111,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             node_tests(&image, "", filter, report)?;
             latency::run(&image, filter, report)?;
             captured::run(&image, filter, report)?;
+            policies::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
             if image.board.xen.version == tools::XEN {
                 starts::run(&image, &options, filter, report)?;
