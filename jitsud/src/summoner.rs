@@ -19,7 +19,7 @@ pub struct ServiceId(pub usize);
 pub struct Summoned {
     /// Where it answers.
     pub address: Ipv4Addr,
-    /// How long the answer may be cached; the service is kept at least this long.
+    /// How long the answer may be cached: for so long the service is kept, or packets start it anew.
     pub ttl: Duration,
 }
 
@@ -27,7 +27,7 @@ pub struct Summoned {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SummonError {
     /// Its last start failed and it is not tried again before `retry_in`.
-    #[error("{reason}; next try in {} s", retry_in.as_secs())]
+    #[error("{reason}; next try in {} s", whole_seconds(retry_in))]
     Failed {
         /// What went wrong, for people.
         reason: String,
@@ -35,7 +35,7 @@ pub enum SummonError {
         retry_in: Duration,
     },
     /// There is no room for it, and none can be made. It is not tried again before `retry_in`.
-    #[error("{reason}; next try in {} s", retry_in.as_secs())]
+    #[error("{reason}; next try in {} s", whole_seconds(retry_in))]
     NoRoom {
         /// What there is too little of, for people.
         reason: String,
@@ -51,6 +51,11 @@ pub enum SummonError {
     /// The node is going down.
     #[error("the node is shutting down")]
     ShuttingDown,
+}
+
+/// Rounded up: who comes again then is not too early.
+fn whole_seconds(time: &Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// What the front asks of the core.

@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, bail, ensure};
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{Name, RData};
 
 pub use hickory_proto::op::ResponseCode;
@@ -13,6 +14,9 @@ pub use hickory_proto::rr::RecordType;
 /// Longest answer that can come over UDP, in bytes: a client without EDNS is promised no more
 /// (RFC 1035, section 2.3.4).
 pub const MAX_UDP: usize = 512;
+
+/// EDNS option "Extended DNS Error" (RFC 8914, section 2).
+const EXTENDED_ERROR: u16 = 15;
 
 /// A question, ready to be sent.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub struct Answer {
     pub ttl: Option<u32>,
     /// Whether an SOA record came along, as it must where something is said not to exist (RFC 2308).
     pub has_soa: bool,
+    /// Why the question could not be answered: the code (RFC 8914, section 4), and what it says for people.
+    pub extended_error: Option<(u16, String)>,
 }
 
 impl Question {
@@ -40,11 +46,26 @@ impl Question {
     /// # Errors
     /// When `name` is no domain name.
     pub fn new(name: &str, kind: RecordType) -> Result<Self> {
+        Question::asked(name, kind, None)
+    }
+
+    /// The same with EDNS (RFC 6891): who cannot answer may say why.
+    ///
+    /// # Errors
+    /// When `name` is no domain name.
+    pub fn with_edns(name: &str, kind: RecordType) -> Result<Self> {
+        let mut edns = Edns::new();
+        edns.set_max_payload(MAX_UDP as u16);
+        Question::asked(name, kind, Some(edns))
+    }
+
+    fn asked(name: &str, kind: RecordType, edns: Option<Edns>) -> Result<Self> {
         let mut absolute = Name::from_ascii(name).with_context(|| format!("{name:?} is no domain name"))?;
         absolute.set_fqdn(true);
         let mut message = Message::new(any_id(), MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.add_query(Query::query(absolute, kind));
+        message.edns = edns;
         let bytes = message.to_vec().with_context(|| format!("encoding a question for {name:?}"))?;
         Ok(Question { id: message.metadata.id, bytes })
     }
@@ -67,7 +88,15 @@ impl Question {
             RData::A(address) => Some(address.0),
             _ => None,
         };
+        let option = message.edns.as_ref().and_then(|edns| edns.option(EdnsCode::from(EXTENDED_ERROR)));
+        let extended_error = match option {
+            Some(EdnsOption::Unknown(_, data)) => data
+                .split_first_chunk()
+                .map(|(code, text)| (u16::from_be_bytes(*code), String::from_utf8_lossy(text).into_owned())),
+            _ => None,
+        };
         Ok(Answer {
+            extended_error,
             code: message.metadata.response_code,
             addresses: message.answers.iter().filter_map(|record| address(&record.data)).collect(),
             ttl,

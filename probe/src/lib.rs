@@ -6,7 +6,7 @@
 //! instruction time nothing outside the emulated machine can be timed at all.
 //!
 //! [`starts`] is for measuring XenStore: what many starts of domains at once ask of it; [`load`] for a web server, and
-//! [`created`] for xl. [`cold`] is for connections to services that are not up.
+//! [`created`] for xl. [`cold`] is for connections to services that are not up, [`lives`] for how long they are up.
 //!
 //! Not here: which services there are, and what their pages should say.
 
@@ -16,6 +16,7 @@ pub mod dns;
 pub mod flood;
 pub mod host;
 pub mod http;
+pub mod lives;
 pub mod load;
 pub mod measurement;
 mod netlink;

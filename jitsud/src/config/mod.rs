@@ -176,6 +176,14 @@ pub struct Service {
     pub keys: Vec<Key>,
 }
 
+impl Service {
+    /// Whether packets to its ports start it.
+    pub fn is_woken(&self) -> bool {
+        let has_ports = |ports: &::capture::Ports| *ports != ::capture::Ports::Only(Vec::new());
+        self.wake && self.start != Start::Manual && (has_ports(&self.tcp) || has_ports(&self.udp))
+    }
+}
+
 /// Who starts a service.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Start {

@@ -49,6 +49,8 @@ pub struct Entry {
     waiting: VecDeque<Ticket>,
     /// When there was last a sign of life: a request, a packet, or that it got ready.
     last_seen: Moment,
+    /// Until then answers that have been given may be cached.
+    cached_until: Option<Moment>,
     traffic: KnownTraffic,
     statistics: Statistics,
     timeline: Timeline,
@@ -109,6 +111,7 @@ impl Entry {
             no_room_in_a_row: 0,
             waiting: VecDeque::new(),
             last_seen: now,
+            cached_until: None,
             traffic: KnownTraffic::default(),
             statistics: Statistics::default(),
             timeline: Timeline::default(),
@@ -217,8 +220,13 @@ impl Entry {
         self.service.start == Start::Always && !self.kept_off
     }
 
-    fn summoned(&self) -> Summoned {
-        Summoned { address: self.service.address, ttl: self.service.ttl }
+    /// The answer for who asks now. Where packets would not start it anew, it promises no longer than it is up.
+    fn summoned(&mut self, now: Moment) -> Summoned {
+        let left = self.ends_at().map_or(self.service.max_uptime, |at| Some(at.since(now)));
+        let left = left.filter(|_| !self.service.is_woken());
+        let ttl = left.map_or(self.service.ttl, |left| left.min(self.service.ttl));
+        self.cached_until = self.cached_until.max(Some(now.after(ttl)));
+        Summoned { address: self.service.address, ttl }
     }
 
     /// Whether who asks now can be sent to its address at once.
@@ -248,10 +256,12 @@ impl Entry {
 
     /// Tells everybody who waits where it answers.
     fn tell_all(&mut self, now: Moment, out: &mut Outbox) {
-        if !self.waiting.is_empty() {
-            self.timeline.note(Stage::Answered, now);
+        if self.waiting.is_empty() {
+            return;
         }
-        self.answer_all(&Ok(self.summoned()), out);
+        self.timeline.note(Stage::Answered, now);
+        let summoned = self.summoned(now);
+        self.answer_all(&Ok(summoned), out);
     }
 
     fn start(&mut self, now: Moment, wish: Wish, out: &mut Outbox) {

@@ -106,8 +106,9 @@ pub const MAX_SEARCHES: u32 = 8;
 /// Who has had a request or a packet in this time is not ended to make room for another.
 pub const QUIET_BEFORE_EVICTION: Duration = Duration::from_secs(1);
 
-/// Least time between two looks at whether a service is idle, whatever the driver says about its last packet.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Least time between two looks at whether a service is idle, whatever the driver says about its last packet: Linux counts
+/// in hundredths of a second, so that the first look may come a little too early.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A service that has been ready for this long counts as sound again: its next failure is a first one.
 pub const SOUND_AFTER: Duration = Duration::from_secs(10);

@@ -27,6 +27,7 @@ fn services(seed: u64) -> Config {
     services[PAUSING.0].stop = Stop::Pause;
     services[MANUAL.0].start = Start::Manual;
     services[0].max_uptime = Some(Duration::from_secs(2000));
+    services[1].wake = false;
     services[5].min_uptime = Duration::from_secs(300);
     if runs_always(seed) {
         services[ALWAYS.0].start = Start::Always;

@@ -10,7 +10,7 @@ use hickory_server::proto::serialize::binary::BinEncoder;
 use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageResponseBuilder;
 
-use super::zone::{Verdict, Zone, address_record};
+use super::zone::{Refusal, Verdict, Zone, address_record};
 use crate::directory::Moment;
 use crate::summoner::{SummonError, Summoner};
 
@@ -32,12 +32,25 @@ const EDNS_UDP: u16 = 1232;
 /// TTL in seconds of the address of a service that may be off, and stays so for whoever asks.
 const NOTHING_PROMISED: u32 = 0;
 
-/// EDNS option "Extended DNS Error" (RFC 8914) and the codes used.
+/// EDNS option "Extended DNS Error" (RFC 8914, section 2). hickory has no type for it.
 const EXTENDED_ERROR: u16 = 15;
-const ERROR_OTHER: u16 = 0;
-const ERROR_NOT_READY: u16 = 14;
 /// Longest text of an extended error: with the question it fits into a reply of any size.
 const MAX_ERROR_TEXT: usize = 200;
+
+/// Codes of extended errors (RFC 8914, section 4): those whose meaning is that of something here. "Blocked" and
+/// "Prohibited" are not among them: the one is for names on a blocklist, the other for clients without the right to ask,
+/// and a service that only an administrator starts has neither.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ErrorCode {
+    /// None of the others: the text says it.
+    Other = 0,
+    /// The server is not fully functional, for it is starting or ending.
+    NotReady = 14,
+    /// The question is about a zone that the server is not authoritative for.
+    NotAuthoritative = 20,
+    /// The server does not do what is asked of it.
+    NotSupported = 21,
+}
 
 /// How a message came, which limits the reply's size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,7 +127,7 @@ struct Outcome {
     /// Whether the SOA record goes along, so that the absence may be cached.
     with_soa: bool,
     /// Code and text for people.
-    extended_error: Option<(u16, String)>,
+    extended_error: Option<(ErrorCode, String)>,
 }
 
 impl Outcome {
@@ -132,11 +145,24 @@ impl Outcome {
 
     fn failure(error: &SummonError) -> Self {
         let code = match error {
-            SummonError::Failed { .. } | SummonError::NoRoom { .. } | SummonError::Manual => ERROR_OTHER,
-            SummonError::Busy | SummonError::ShuttingDown => ERROR_NOT_READY,
+            SummonError::Failed { .. }
+            | SummonError::NoRoom { .. }
+            | SummonError::Manual
+            | SummonError::Busy => ErrorCode::Other,
+            SummonError::ShuttingDown => ErrorCode::NotReady,
         };
         let extended_error = Some((code, error.to_string()));
         Outcome { extended_error, ..Outcome::error(ResponseCode::ServFail) }
+    }
+
+    fn refusal(refusal: Refusal) -> Self {
+        let (code, text) = match refusal {
+            Refusal::NotAuthoritative => {
+                (ErrorCode::NotAuthoritative, "the node answers for its own zone only")
+            }
+            Refusal::NotSupported => (ErrorCode::NotSupported, "no zone transfers, and no class but IN"),
+        };
+        Outcome { extended_error: Some((code, text.to_owned())), ..Outcome::error(ResponseCode::Refused) }
     }
 }
 
@@ -151,7 +177,7 @@ async fn decide(
         Verdict::Answer(records) => Outcome::answer(records),
         Verdict::NoData => Outcome::absence(ResponseCode::NoError),
         Verdict::NoSuchName => Outcome::absence(ResponseCode::NXDomain),
-        Verdict::Refuse => Outcome::error(ResponseCode::Refused),
+        Verdict::Refuse(refusal) => Outcome::refusal(refusal),
         Verdict::Tell(address) => {
             Outcome::answer(vec![address_record(query.original().name().clone(), NOTHING_PROMISED, address)])
         }
@@ -182,7 +208,7 @@ fn encode(
         edns.set_max_payload(EDNS_UDP);
         if let Some((code, text)) = &outcome.extended_error {
             let text = &text[..text.floor_char_boundary(MAX_ERROR_TEXT)];
-            let data = [&code.to_be_bytes(), text.as_bytes()].concat();
+            let data = [&(*code as u16).to_be_bytes(), text.as_bytes()].concat();
             edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, data));
         }
         edns

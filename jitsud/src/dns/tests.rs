@@ -14,8 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Zone, serve};
+use super::{Transport, Zone, reply, serve};
 use crate::config::{self, Config};
+use crate::directory::Moment;
 use crate::summoner::{Request, ServiceId, SummonError, Summoned, Summoner};
 
 /// Longer than any of these answers takes, and what "no answer" is waited for where nothing else can tell.
@@ -277,6 +278,84 @@ async fn edns_is_answered_with_edns() {
     let reply = rig.ask(&message).await;
     assert_eq!(reply.edns.unwrap().rcode_high(), 1, "BADVERS is 16: its low four bits are 0");
     assert_eq!(rig.summons(), 1, "an unknown EDNS version summons nothing");
+}
+
+/// The code and text of a reply's extended error.
+fn extended_error(reply: &Message) -> Option<(u16, String)> {
+    let EdnsOption::Unknown(15, data) = reply.edns.as_ref()?.option(EdnsCode::from(15))? else { return None };
+    let (code, text) = data.split_first_chunk().unwrap();
+    Some((u16::from_be_bytes(*code), String::from_utf8(text.to_vec()).unwrap()))
+}
+
+#[tokio::test]
+async fn who_is_not_served_is_told_why() {
+    let failed = |reason: &str, millis| SummonError::Failed {
+        reason: reason.to_owned(),
+        retry_in: Duration::from_millis(millis),
+    };
+    let retry_in = Duration::from_millis(999);
+    let no_room = SummonError::NoRoom { reason: "the node has not enough memory".to_owned(), retry_in };
+    let long = "ä".repeat(1000);
+    let cut_off = "ä".repeat(100);
+    let (other, not_ready) = (0, 14);
+    let table = [
+        (failed("its domain crashed", 3000), other, "its domain crashed; next try in 3 s"),
+        (failed("its domain crashed", 3001), other, "its domain crashed; next try in 4 s"),
+        (failed(&long, 0), other, cut_off.as_str()),
+        (no_room, other, "the node has not enough memory; next try in 1 s"),
+        (SummonError::Manual, other, "the service is off, and only an administrator starts it"),
+        (SummonError::Busy, other, "too many requests wait for this service"),
+        (SummonError::ShuttingDown, not_ready, "the node is shutting down"),
+    ];
+    let (zone, peer) = (Zone::new(&config()).unwrap(), (Ipv4Addr::LOCALHOST, 4711).into());
+    for (error, code, text) in table {
+        for with_edns in [false, true] {
+            let (summoner, mut requests) = Summoner::new(1);
+            let outcome = Err(error.clone());
+            tokio::spawn(async move {
+                let Some(Request::Summon { answer, .. }) = requests.recv().await else { panic!() };
+                answer.send(outcome).unwrap();
+            });
+            let mut asked = question("www.jitsu.test.", RecordType::A);
+            if with_edns {
+                asked.set_edns(Edns::new());
+            }
+            let asked = asked.to_vec().unwrap();
+            let reply = reply(&asked, peer, Transport::Udp, Moment(1), &zone, &summoner).await.unwrap();
+            assert!(reply.len() <= 512, "{error}: {} bytes", reply.len());
+            let reply = Message::from_vec(&reply).unwrap();
+            assert_eq!(
+                (reply.metadata.response_code, reply.answers.len()),
+                (ResponseCode::ServFail, 0),
+                "{error}"
+            );
+            let expected = with_edns.then(|| (code, text.to_owned()));
+            assert_eq!(extended_error(&reply), expected, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_none_of_the_nodes_business_or_not_supported() {
+    let rig = Rig::new().await;
+    let (not_authoritative, not_supported) = (20, 21);
+    for (name, kind, class, code) in [
+        ("example.org.", RecordType::A, DNSClass::IN, not_authoritative),
+        ("99.2.0.10.in-addr.arpa.", RecordType::PTR, DNSClass::IN, not_authoritative),
+        ("jitsu.test.", RecordType::AXFR, DNSClass::IN, not_supported),
+        ("www.jitsu.test.", RecordType::IXFR, DNSClass::IN, not_supported),
+        ("www.jitsu.test.", RecordType::A, DNSClass::CH, not_supported),
+    ] {
+        let mut message = question(name, kind);
+        message.queries[0].set_query_class(class);
+        assert_eq!(extended_error(&rig.ask(&message).await), None, "{name} {kind}");
+        message.set_edns(Edns::new());
+        let reply = rig.ask(&message).await;
+        assert_eq!(reply.metadata.response_code, ResponseCode::Refused, "{name} {kind}");
+        let error = extended_error(&reply).unwrap();
+        assert!(error.0 == code && !error.1.is_empty(), "{name} {kind}: {error:?}");
+    }
+    assert_eq!(rig.summons(), 0);
 }
 
 #[tokio::test]

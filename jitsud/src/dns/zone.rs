@@ -57,7 +57,16 @@ pub enum Verdict {
     /// The name does not exist.
     NoSuchName,
     /// Not our business.
-    Refuse,
+    Refuse(Refusal),
+}
+
+/// Why a question is none of the node's business.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// It is about another zone.
+    NotAuthoritative,
+    /// Zone transfers, and classes other than IN, are not supported.
+    NotSupported,
 }
 
 impl Zone {
@@ -100,7 +109,7 @@ impl Zone {
     /// What the question means when `source` asks it.
     pub fn ask(&self, name: &LowerName, class: DNSClass, kind: RecordType, source: IpAddr) -> Verdict {
         if class != DNSClass::IN {
-            return Verdict::Refuse;
+            return Verdict::Refuse(Refusal::NotSupported);
         }
         if !self.origin.zone_of(name) {
             return match self.reverse.get(name) {
@@ -108,7 +117,7 @@ impl Zone {
                     let data = RData::PTR(PTR(target.clone()));
                     Verdict::Answer(vec![Record::from_rdata(Name::from(name), OWN_TTL, data)])
                 }
-                _ => Verdict::Refuse,
+                _ => Verdict::Refuse(Refusal::NotAuthoritative),
             };
         }
         let Some(owner) = self.names.get(name) else {
@@ -116,7 +125,7 @@ impl Zone {
         };
         let at_origin = *name == self.origin;
         match (kind, owner) {
-            (RecordType::AXFR | RecordType::IXFR, _) => Verdict::Refuse,
+            (RecordType::AXFR | RecordType::IXFR, _) => Verdict::Refuse(Refusal::NotSupported),
             // RFC 8482, section 4.2: "everything" is answered by a record that says no.
             (RecordType::ANY, _) => {
                 let data = RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new()));

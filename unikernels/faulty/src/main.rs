@@ -3,22 +3,33 @@
 //! `fault=` on the command line says how: `crash` panics at once, `abort` reads an unmapped address at
 //! once, `hang` never gets ready, `late-crash` gets ready and panics when somebody fetches `/crash`,
 //! `late-hang` gets ready and does nothing more when somebody fetches `/hang`, `poweroff` and `reboot` get ready and end
-//! themselves when somebody fetches `/end`.
+//! themselves when somebody fetches `/end`. `patience` gets ready and waits for an hour for every client; its `/long` is
+//! more than what buffers on the way take.
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+use alloc::string::String;
 use core::time::Duration;
 
 use jitsu_rt::service::{self, Service};
 use jitsu_rt::smoltcp::iface::SocketSet;
-use jitsu_rt::smoltcp::time::Instant;
+use jitsu_rt::smoltcp::time::{self, Instant};
 use jitsu_rt::xen::{event, shutdown};
 use jitsu_rt::{Guest, println};
 use web::http::{self, Request, Status};
-use web::server::Server;
+use web::server::{Patience, Server};
 use xen_sys::sched::ShutdownReason;
 
 const PORT: u16 = 80;
+
+/// Of one with `fault=patience`.
+const HOUR: Patience =
+    Patience { request: time::Duration::from_secs(3600), response: time::Duration::from_secs(3600) };
+
+/// Bytes of `/long`.
+const LONG: usize = 1 << 16;
 
 jitsu_rt::entry!(main);
 
@@ -35,7 +46,8 @@ impl Service for Faulty {
         self.server.poll(sockets, now, |request| {
             if let Ok(Request { path, head }) = request {
                 fail(fault, path);
-                return http::response(Status::Ok, "text/plain", "not yet\n", *head);
+                let long = if path == "/long" { "x".repeat(LONG) } else { String::from("not yet\n") };
+                return http::response(Status::Ok, "text/plain", &long, *head);
             }
             http::response(Status::BadRequest, "text/plain", "", false)
         })
@@ -63,9 +75,13 @@ fn main(guest: Guest) -> ! {
         fault @ ("late-crash" | "late-hang" | "poweroff" | "reboot") => {
             service::serve(guest, |_, _, sockets| Faulty { fault, server: Server::listen(sockets, PORT) })
         }
-        fault => {
-            panic!("fault={fault}: expected crash, abort, hang, late-crash, late-hang, poweroff or reboot")
-        }
+        fault @ "patience" => service::serve(guest, |_, _, sockets| Faulty {
+            fault,
+            server: Server::patient(sockets, PORT, HOUR),
+        }),
+        fault => panic!(
+            "fault={fault}: expected crash, abort, hang, late-crash, late-hang, patience, poweroff or reboot"
+        ),
     }
 }
 

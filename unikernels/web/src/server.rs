@@ -23,10 +23,27 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// From then on until the connection is closed on both sides.
 const RESPONSE_TIME: Duration = Duration::from_secs(10);
 
+/// How long a client may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// From its SYN until its request is complete.
+    pub request: Duration,
+    /// From then on until the connection is closed on both sides.
+    pub response: Duration,
+}
+
+impl Default for Patience {
+    /// 5 s and 10 s.
+    fn default() -> Self {
+        Patience { request: REQUEST_TIME, response: RESPONSE_TIME }
+    }
+}
+
 /// An HTTP server on one port.
 #[derive(Debug)]
 pub struct Server {
     port: u16,
+    patience: Patience,
     connections: Vec<Connection>,
 }
 
@@ -50,6 +67,11 @@ enum Phase {
 impl Server {
     /// Opens the sockets; they listen on `port`.
     pub fn listen(sockets: &mut SocketSet<'static>, port: u16) -> Self {
+        Server::patient(sockets, port, Patience::default())
+    }
+
+    /// The same, with another patience.
+    pub fn patient(sockets: &mut SocketSet<'static>, port: u16, patience: Patience) -> Self {
         let open = |_| {
             let receive = SocketBuffer::new(vec![0; RECEIVE_BUFFER]);
             let send = SocketBuffer::new(vec![0; SEND_BUFFER]);
@@ -57,7 +79,7 @@ impl Server {
             listen(&mut socket, port);
             Connection { socket: sockets.add(socket), phase: Phase::Listening }
         };
-        Server { port, connections: (0..CONNECTIONS).map(open).collect() }
+        Server { port, patience, connections: (0..CONNECTIONS).map(open).collect() }
     }
 
     /// Looks after every connection. `respond` turns a request into a whole response.
@@ -69,12 +91,12 @@ impl Server {
         now: Instant,
         mut respond: impl FnMut(&Result<Request, Status>) -> Vec<u8>,
     ) -> Option<Instant> {
-        let port = self.port;
+        let (port, patience) = (self.port, self.patience);
         self.connections
             .iter_mut()
             .filter_map(|connection| {
                 let socket = sockets.get_mut::<Socket<'_>>(connection.socket);
-                connection.phase.step(socket, port, now, &mut respond)
+                connection.phase.step(socket, port, patience, now, &mut respond)
             })
             .min()
     }
@@ -86,6 +108,7 @@ impl Phase {
         &mut self,
         socket: &mut Socket<'_>,
         port: u16,
+        patience: Patience,
         now: Instant,
         respond: &mut impl FnMut(&Result<Request, Status>) -> Vec<u8>,
     ) -> Option<Instant> {
@@ -97,12 +120,12 @@ impl Phase {
             *self = Phase::Listening;
         }
         if matches!(self, Phase::Listening) && socket.state() != State::Listen {
-            *self = Phase::Receiving(Vec::new(), now + REQUEST_TIME);
+            *self = Phase::Receiving(Vec::new(), now + patience.request);
         }
         if let Phase::Receiving(request, _) = self {
             receive(socket, request);
             if let Some(outcome) = http::parse(request) {
-                *self = Phase::Sending(respond(&outcome), 0, now + RESPONSE_TIME);
+                *self = Phase::Sending(respond(&outcome), 0, now + patience.response);
             } else if socket.state() == State::CloseWait {
                 // The client will send no more, and this is no request.
                 socket.close();

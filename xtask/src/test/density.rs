@@ -1,5 +1,6 @@
 //! How many services run at once: 100 that are started one after another and all answer, then as many more as there is
-//! room for. On a node of their own, in instruction time.
+//! room for. None of them may be ended for another one: so who finds no room is refused. How room is made otherwise is in
+//! `policies.rs`. On a node of their own, in instruction time.
 
 use super::{Report, log_file, matches};
 use crate::client::Status;
@@ -34,7 +35,8 @@ const ALL: usize = 250;
 /// Each has so much memory, in MiB.
 const MEMORY: u32 = 4;
 
-/// The one that is stopped when nobody has asked for it for so long, in seconds.
+/// The one that is stopped when nobody has asked for it for so long, in seconds: longer than all tests before the last
+/// one take. No service is ended for another before it has been up for as long as it may be idle.
 const SHORT_LIVED: usize = 2;
 const IDLE: u32 = 60;
 
@@ -115,7 +117,7 @@ fn config(token: &str) -> String {
         let _ = write!(
             config,
             "\n[[service]]\nname = \"{name}\"\naddress = \"10.0.{c}.{d}\"\nkernel = \"www\"\nmemory = {memory}\n\
-             idle = {idle}\ncmdline = \"token={name}-{token}.\"\n"
+             idle = {idle}\nmin_uptime = {idle}\ncmdline = \"token={name}-{token}.\"\n"
         );
     };
     for number in 1..=ALL {

@@ -16,6 +16,7 @@ mod host;
 mod latency;
 mod lifecycle;
 mod linux;
+mod policies;
 mod restart;
 mod serving;
 mod starts;
@@ -112,6 +113,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             latency::run(&image, filter, report)?;
             captured::run(&image, filter, report)?;
             flood::run(&image, filter, report)?;
+            policies::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
             if image.board.xen.version == tools::XEN {
                 starts::run(&image, &options, filter, report)?;

@@ -64,6 +64,7 @@ impl Entry {
             && self.service.start != Start::Always
             && now.since(self.last_seen) >= QUIET_BEFORE_EVICTION
             && self.old_enough().is_none_or(|at| now >= at)
+            && (self.service.is_woken() || self.cached_until.is_none_or(|at| now >= at))
     }
 
     /// Begins to make room for another.

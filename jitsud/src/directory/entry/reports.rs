@@ -26,6 +26,8 @@ impl Entry {
         }
         self.ready_since = Some(now);
         self.last_seen = now;
+        // What the daemon before has answered last is not known.
+        self.cached_until = Some(now.after(self.service.ttl));
         if standing == Standing::Paused {
             return self.set_state(now, State::Paused { domid }, why, out);
         }

@@ -15,7 +15,10 @@ impl Entry {
         self.statistics.last_request = Some(received);
         match self.want(now, Wish::Query(received), out) {
             Err(refusal) => out.answer(ticket, Err(refusal)),
-            Ok(()) if self.may_be_told() => out.answer(ticket, Ok(self.summoned())),
+            Ok(()) if self.may_be_told() => {
+                let summoned = self.summoned(now);
+                out.answer(ticket, Ok(summoned));
+            }
             Ok(()) => self.wait(ticket, out),
         }
     }

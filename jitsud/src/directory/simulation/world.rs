@@ -130,6 +130,8 @@ pub struct World {
     open_tickets: HashMap<Ticket, ServiceId>,
     /// When there was last a sign of life that the directory knows of, by service.
     signs: [u64; SERVICES],
+    /// Until when answers may be cached, by service.
+    cached: [u64; SERVICES],
     surveyed: bool,
 }
 
@@ -146,6 +148,7 @@ impl World {
             next_domid: 1,
             open_tickets: HashMap::new(),
             signs: [0; SERVICES],
+            cached: [0; SERVICES],
             surveyed: false,
         }
     }
@@ -373,16 +376,23 @@ impl World {
             let quiet = self.now - self.signs[victim.service.0];
             assert!(known.open == 0 && quiet >= QUIET_BEFORE_EVICTION.as_nanos() as u64);
             assert_ne!(self.config.services[victim.service.0].start, Start::Always);
+            assert!(!self.is_promised(victim.service), "its address is cached, and packets do not start it");
             for other in seen {
                 let older = self.signs[other.incarnation.service.0] < self.signs[victim.service.0];
                 let state = entry(other.incarnation.service).state();
                 let left =
                     matches!(state, State::Ready { watch: Watch::Quiet { .. }, .. } | State::Paused { .. });
-                let candidate = left && other.open == 0 && other.incarnation.service.0 < 4;
+                let service = other.incarnation.service;
+                let candidate = left && other.open == 0 && service.0 < 4 && !self.is_promised(service);
                 assert!(!(older && candidate), "{victim:?} goes before {other:?}");
             }
             self.seen.evicted += 1;
         }
+    }
+
+    /// Whether somebody may still have its address in a cache, and cannot start it.
+    fn is_promised(&self, service: ServiceId) -> bool {
+        !self.config.services[service.0].is_woken() && self.now < self.cached[service.0]
     }
 
     fn execute(&mut self, effect: Effect, directory: &Directory) {
@@ -467,7 +477,9 @@ impl World {
 
     fn answered(&mut self, ticket: Ticket, outcome: &Result<Summoned, SummonError>, directory: &Directory) {
         let service = self.open_tickets.remove(&ticket).expect("a ticket that is not answered twice");
-        if outcome.is_ok() {
+        if let Ok(summoned) = outcome {
+            let cached = &mut self.cached[service.0];
+            *cached = (*cached).max(self.now + summoned.ttl.as_nanos() as u64);
             let life = self.alive.get(&service.0).expect("an address behind which there is something");
             let entry = &directory.entries()[service.0];
             match entry.state().phase() {

@@ -150,6 +150,59 @@ fn an_order_ends_the_back_off_of_a_domain_that_is_still_there() {
     assert_eq!(script.stopped(1), [build(2)]);
 }
 
+/// Changes a service.
+type Change = fn(&mut Service);
+
+/// The TTL in seconds with which ticket 9 is answered.
+fn ttl(effects: &[Effect]) -> u64 {
+    let of = |effect: &Effect| match effect {
+        Effect::Answer { ticket: Ticket(9), outcome: Ok(summoned) } => Some(summoned.ttl.as_secs()),
+        _ => None,
+    };
+    effects.iter().find_map(of).unwrap_or_else(|| panic!("{effects:?}"))
+}
+
+#[test]
+fn answers_are_cached_for_no_longer_than_the_address_works() {
+    let not_woken: [(&str, Change); 2] = [
+        ("wake = false", |service| service.wake = false),
+        ("no ports", |service| {
+            (service.tcp, service.udp) = (capture::Ports::Only(Vec::new()), capture::Ports::Only(Vec::new()));
+        }),
+    ];
+    let woken: [(&str, Change); 2] = [
+        ("woken by packets", |_| {}),
+        ("woken at one port", |service| service.udp = capture::Ports::Only(Vec::new())),
+    ];
+    let cases = not_woken.map(|case| (case, false)).into_iter().chain(woken.map(|case| (case, true)));
+    for ((what, change), is_woken) in cases {
+        let script = |max_uptime: u64| {
+            Script::with(|service| {
+                change(service);
+                service.answer = Answer::Start;
+                service.max_uptime = Some(Duration::from_secs(max_uptime));
+            })
+        };
+        // Up for how long, of what max_uptime: TTL where packets do not wake.
+        for (up_for, max_uptime, promised) in
+            [(0.0, 600, 60), (540.0, 600, 60), (541.0, 600, 59), (599.5, 600, 0)]
+        {
+            let mut script = script(max_uptime);
+            script.summon(1);
+            script.send(committed(1));
+            script.built(1);
+            script.ready(1);
+            script.wait(up_for);
+            let expected = if is_woken { 60 } else { promised };
+            assert_eq!(ttl(&script.summon(9)), expected, "{what}, up for {up_for} s");
+        }
+        // Before it is up, all of it is left.
+        let mut script = script(40);
+        script.summon(9);
+        assert_eq!(ttl(&script.send(committed(1))), if is_woken { 60 } else { 40 }, "{what}");
+    }
+}
+
 #[test]
 fn a_service_is_up_for_long_enough_and_not_too_long() {
     let mut script = Script::with(|service| {

@@ -170,6 +170,50 @@ fn nobody_goes_if_that_is_of_no_use() {
 }
 
 #[test]
+fn one_that_packets_would_not_start_again_stays_for_as_long_as_answers_are_cached() {
+    let mut house = House::new(|services| {
+        services[0].wake = false;
+        services[1].start = Start::Manual;
+        services[2].wake = false;
+    });
+    house.start(0, 10);
+    house.send(Input::Start { service: ServiceId(1) });
+    house.send(Input::Built { incarnation: of(1, 1), domid: domid_of(1) });
+    let at = house.now();
+    house.send(Input::Ready { incarnation: of(1, 1), at });
+    // A daemon does not know what the one before has answered.
+    house.directory.take_over(at, of(2, 1), domid_of(2), Standing::Ready);
+    let goes = |house: &mut House, second, missing, victims: &[usize]| {
+        house.seconds = second;
+        let number = house.directory.entries()[4].incarnation().number + 1;
+        assert_eq!(house.summon(4, number), [build_of(4, number)]);
+        let (incarnation, reason) = (of(4, number), "no room".to_owned());
+        house.send(Input::NoRoom { incarnation, reason, missing: pages(missing) });
+        let effects = house.traffic(&[(0, 10, 0), (1, 10, 0), (2, 10, 0)]);
+        if victims.is_empty() {
+            assert_eq!(effects, [none(number)], "at {second} s");
+            return;
+        }
+        let expected: Vec<Effect> = victims.iter().map(|victim| house.withdraw_of(*victim)).collect();
+        assert_eq!(effects, expected, "at {second} s");
+        house.send(Input::Stop { service: ServiceId(4) });
+        for victim in victims {
+            let last = house.now().before(Duration::from_secs(2));
+            house.send(Input::Busy { incarnation: of(*victim, 1), last, open: 0 });
+        }
+    };
+    // Nobody has asked for the second one's address.
+    goes(&mut house, 20, 12, &[]);
+    goes(&mut house, 30, 11, &[1]);
+    goes(&mut house, 69, 12, &[]);
+    house.seconds = 69;
+    assert_eq!(house.summon(0, 50).len(), 1);
+    goes(&mut house, 75, 23, &[2, 1]);
+    goes(&mut house, 128, 33, &[]);
+    goes(&mut house, 129, 33, &[0, 1, 2]);
+}
+
+#[test]
 fn one_that_is_in_use_after_all_stays_and_another_is_looked_for() {
     let mut house = House::new(|_| {});
     house.start(0, 10);
