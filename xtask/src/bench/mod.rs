@@ -115,7 +115,7 @@ const FULL: Plan = Plan {
     linux: 5,
     requests: 400,
     starts: &[1, 10, 50, 100, 200],
-    patience_ns: 6_000_000_000,
+    patience_ns: 10_000_000_000,
     idle_s: 600,
 };
 
