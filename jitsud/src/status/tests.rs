@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{MAX_CONNECTIONS, serve};
-use crate::schema::{Boot, ClockStatus, NodeIdentity, NodeStatus, Resources, VERSION, Versions, Xen};
+use crate::schema::{
+    Boot, ClockStatus, NodeIdentity, NodeStatus, Resources, ShellsStatus, VERSION, Versions, Xen,
+};
 use crate::summoner::{Request, Summoner};
 
 /// Longer than any of these answers takes.
@@ -31,6 +33,7 @@ fn status() -> NodeStatus {
         clock: ClockStatus::default(),
         xen: Xen::default(),
         resources: Resources { vifs: Some(0), ..Resources::default() },
+        shells: ShellsStatus::default(),
         services: Vec::new(),
         problems: Vec::new(),
         events: Vec::new(),

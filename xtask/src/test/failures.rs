@@ -78,7 +78,8 @@ fn early_answer(context: &Context) -> Result<()> {
     // QEMU has accepted the connection, and ends it when the node refuses it.
     let read = stream.read(&mut [0; 1]);
     ensure!(
-        matches!(&read, Ok(0)) || read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
+        matches!(&read, Ok(0))
+            || read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
         "the client was told {read:?}"
     );
     node.await_state(mark, "hasty", "failed")?;

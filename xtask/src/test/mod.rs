@@ -17,6 +17,7 @@ mod lifecycle;
 mod linux;
 mod restart;
 mod serving;
+mod shells;
 mod starts;
 mod tools;
 
@@ -110,6 +111,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             node_tests(&image, "", filter, report)?;
             latency::run(&image, filter, report)?;
             captured::run(&image, filter, report)?;
+            shells::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
             if image.board.xen.version == tools::XEN {
                 starts::run(&image, &options, filter, report)?;
