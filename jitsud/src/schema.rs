@@ -44,6 +44,8 @@ pub struct NodeStatus {
     pub resources: Resources,
     /// Packets for services that were not up.
     pub packets: PacketStatus,
+    /// Domains that are made before it is known for which service.
+    pub shells: ShellsStatus,
     /// The usable services, in the order of the configuration.
     pub services: Vec<ServiceStatus>,
     /// What is wrong with the card and the configuration.
@@ -193,6 +195,17 @@ pub struct Resources {
     pub resident_bytes: Option<u64>,
 }
 
+/// Domains that are made before it is known for which service.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ShellsStatus {
+    /// How many there are to be.
+    pub wanted: u64,
+    /// How many are ready.
+    pub ready: u64,
+    /// How many have become services since the daemon began.
+    pub taken: u64,
+}
+
 /// One service.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ServiceStatus {
@@ -220,6 +233,8 @@ pub struct ServiceStatus {
     pub memory_mib: u32,
     /// Its domain's number, while it has one.
     pub domid: Option<u16>,
+    /// Its domain was made before it was known for which service.
+    pub in_shell: bool,
     /// Since when it is in this state.
     pub since_ns: u64,
     /// Starts since the daemon began.
@@ -346,6 +361,7 @@ impl NodeStatus {
             xen: facts.xen,
             resources: facts.resources,
             packets: facts.packets,
+            shells: ShellsStatus::default(),
             services: directory.entries().iter().map(ServiceStatus::new).collect(),
             problems: problems.to_vec(),
             events: events.collect(),
@@ -391,6 +407,7 @@ impl ServiceStatus {
             last_packet_ns: entry.traffic().last_packet.map(|at| at.0),
             open_connections: entry.traffic().open as u64,
             last_start: stages.collect(),
+            in_shell: false,
             console: Vec::new(),
         }
     }

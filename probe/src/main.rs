@@ -1,15 +1,17 @@
-//! `probe NODE NAME BRIDGE ADDRESS/PREFIX`: a request, or a series of them, from another host on the node's network.
+//! `probe NODE NAME BRIDGE ADDRESS/PREFIX [REST]`: a request, or a series of them, from another host on the node's network.
 //!
 //! Runs inside the node, as root. Prints lines of [`MARK`] and an [`Outcome`] as JSON: one for a NAME. One with
 //! numbers in it, as `d{1..100}.jitsu.test`, or with a count behind it, as `www.jitsu.test*100`, stands for a series,
 //! which are asked for one after another, with a line for each; if all could be had, one more line says what they all
-//! serve then.
+//! serve then. With REST, so many milliseconds lie between the requests of a series: services may have ended in between,
+//! so that last line does without pages.
 
 mod series;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -47,11 +49,15 @@ fn print(outcome: &Outcome) {
 
 fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [node, name, bridge, address] = arguments.as_slice() else {
+    let (required, rest) = arguments.split_at(arguments.len().min(4));
+    let ([node, name, bridge, address], [] | [_]) = (required, rest) else {
         bail!(
-            "usage: probe NODE NAME BRIDGE ADDRESS/PREFIX, as in: probe 10.0.2.15 www.jitsu.test br0 10.0.2.200/24"
+            "usage: probe NODE NAME BRIDGE ADDRESS/PREFIX [REST], as in: \
+             probe 10.0.2.15 www.jitsu.test br0 10.0.2.200/24"
         );
     };
+    let milliseconds = |rest: &String| rest.parse().with_context(|| format!("REST {rest:?}"));
+    let rest = rest.first().map(milliseconds).transpose()?.map(Duration::from_millis);
     let node: Ipv4Addr = node.parse().with_context(|| format!("NODE {node:?}"))?;
     let (address, prefix) = address.split_once('/').context("ADDRESS/PREFIX has no slash")?;
     let address = address.parse().with_context(|| format!("ADDRESS {address:?}"))?;
@@ -69,7 +75,10 @@ fn run() -> Result<()> {
         return Ok(());
     };
     let mut served = Vec::new();
-    for name in names {
+    for (number, name) in names.into_iter().enumerate() {
+        if let Some(rest) = rest.filter(|_| number > 0) {
+            thread::sleep(rest);
+        }
         let measurement = request(&resolver, &name)?;
         let service = (name, measurement.address);
         if !served.contains(&service) {
@@ -77,7 +86,8 @@ fn run() -> Result<()> {
         }
         print(&Outcome::Served(Box::new(measurement)));
     }
-    let crowd = Crowd { replies: at_once(&served)?, status: series::without_long_texts(status(node)?) };
+    let replies = if rest.is_none() { at_once(&served)? } else { Vec::new() };
+    let crowd = Crowd { replies, status: series::without_long_texts(status(node)?) };
     print(&Outcome::Crowd(Box::new(crowd)));
     Ok(())
 }

@@ -36,7 +36,7 @@ pub struct Measurement {
 /// What the services of a series serve all at once, when each of them has been asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Crowd {
-    /// Head and page of each, in order. The connections were all open before the first page was asked for.
+    /// Head and page of each, in order; of none if the series had rests in it. The connections were all open before the first page was asked for.
     pub replies: Vec<String>,
     /// The node's `/status` after that, without consoles and events.
     pub status: serde_json::Value,

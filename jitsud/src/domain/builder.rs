@@ -24,6 +24,7 @@ use xenstore::Change;
 
 use super::devicetree::{self, Guest};
 use super::disk::{self, DiskError};
+use super::shell::{Shape, Shell};
 use super::{DEFAULT_WEIGHT, Spec, layout, nodes};
 use crate::store::SharedStore;
 use crate::xen::{self, Created, EventChannels, Hypervisor, Port, SharedPages};
@@ -137,13 +138,13 @@ pub enum Step {
 }
 
 /// Pages of Xen's memory that a domain takes.
-pub fn footprint(spec: &Spec) -> u64 {
-    let ram = ram_pages(spec);
+pub fn footprint(memory_mib: u32) -> u64 {
+    let ram = ram_pages(memory_mib);
     ram + stage2_pages(ram) + RING_PAGES + XEN_PAGES
 }
 
-fn ram_pages(spec: &Spec) -> u64 {
-    u64::from(spec.memory_mib) << 20 >> PAGE_SHIFT
+fn ram_pages(memory_mib: u32) -> u64 {
+    u64::from(memory_mib) << 20 >> PAGE_SHIFT
 }
 
 fn stage2_pages(ram: u64) -> u64 {
@@ -161,13 +162,72 @@ pub fn build(
     spec: &Spec,
     step: &dyn Fn(Step),
 ) -> Result<Domain, Box<Unfinished>> {
+    let (mut domain, clock_frequency) = create_domain(hypervisor, store, spec, step)?;
+    let made = equip(&mut domain, events, spec).and_then(|()| occupy(&domain, spec, clock_frequency));
+    finish(domain, made, step)
+}
+
+/// Makes all of a domain that is not a service's own, and leaves it paused.
+///
+/// # Errors
+/// [`Unfinished`].
+pub fn make_shell(
+    hypervisor: &Arc<Hypervisor>,
+    events: &EventChannels,
+    store: &SharedStore,
+    shape: Shape,
+    uuid: [u8; 16],
+) -> Result<Shell, Box<Unfinished>> {
+    let spec = shape.placeholder(uuid);
+    let (mut domain, clock_frequency) = create_domain(hypervisor, store, &spec, &|_| ())?;
+    match equip(&mut domain, events, &spec) {
+        Ok(()) => Ok(Shell { domain, shape, clock_frequency }),
+        Err(error) => Err(Box::new(Unfinished { error, domain: Some(domain) })),
+    }
+}
+
+/// Makes a service's domain of a shell of its shape, and lets it run. The domain keeps the shell's UUID.
+///
+/// # Errors
+/// [`Unfinished`].
+pub fn build_in(shell: Shell, spec: &Spec, step: &dyn Fn(Step)) -> Result<Domain, Box<Unfinished>> {
+    let Shell { domain, clock_frequency, .. } = shell;
+    step(Step::Start);
+    step(Step::Created(domain.domid));
+    let named =
+        domain.store.commit(&nodes::adopt(domain.domid, domain.uuid, spec)).map_err(BuildError::Store);
+    let made = named.and_then(|()| occupy(&domain, spec, clock_frequency));
+    finish(domain, made, step)
+}
+
+fn finish(
+    domain: Domain,
+    made: Result<(), BuildError>,
+    step: &dyn Fn(Step),
+) -> Result<Domain, Box<Unfinished>> {
+    match made {
+        Ok(()) => {
+            step(Step::Unpaused);
+            Ok(domain)
+        }
+        Err(error) => Err(Box::new(Unfinished { error, domain: Some(domain) })),
+    }
+}
+
+/// An empty domain with its nodes, and the counter's frequency if its guest must be told.
+fn create_domain(
+    hypervisor: &Arc<Hypervisor>,
+    store: &SharedStore,
+    spec: &Spec,
+    step: &dyn Fn(Step),
+) -> Result<(Domain, Option<u32>), Box<Unfinished>> {
     step(Step::Start);
     // Before anything is made: they are what is most likely amiss.
     let opened = spec.disks.iter().map(disk::open).collect::<Result<Vec<_>, _>>();
     let nothing = |error| Unfinished { error, domain: None };
     let disks = opened.map_err(|error| nothing(error.into()))?;
     let created = create(hypervisor, spec).map_err(nothing)?;
-    let mut domain = Domain {
+    let domain = Domain {
         domid: created.domid,
         store_ring: None,
         console_ring: None,
@@ -178,12 +238,11 @@ pub fn build(
     };
     // Before its nodes are written: from then on reports about its interface can come.
     step(Step::Created(domain.domid));
-    match furnish(&mut domain, events, spec, created) {
-        Ok(()) => {
-            step(Step::Unpaused);
-            Ok(domain)
-        }
-        Err(error) => Err(Box::new(Unfinished { error, domain: Some(domain) })),
+    let numbers: Vec<_> = domain.disks.iter().map(|disk| disk.number).collect();
+    // First of all, so that netback makes the interface while memory is being filled.
+    match store.commit(&nodes::create(domain.domid, spec, &numbers)) {
+        Ok(()) => Ok((domain, created.clock_frequency)),
+        Err(error) => Err(Box::new(Unfinished { error: BuildError::Store(error), domain: Some(domain) })),
     }
 }
 
@@ -202,30 +261,25 @@ fn create(hypervisor: &Hypervisor, spec: &Spec) -> Result<Created, BuildError> {
     Ok(hypervisor.create_domain(head, tail)?)
 }
 
-/// From the empty domain to one that runs.
-fn furnish(
-    domain: &mut Domain,
-    events: &EventChannels,
-    spec: &Spec,
-    created: Created,
-) -> Result<(), BuildError> {
-    let (hypervisor, store, domid) = (domain.hypervisor.clone(), domain.store.clone(), domain.domid);
-    let hypervisor = &hypervisor;
-    let numbers: Vec<_> = domain.disks.iter().map(|disk| disk.number).collect();
-    // First of all, so that netback makes the interface while memory is being filled.
-    store.commit(&nodes::create(domid, spec, &numbers)).map_err(BuildError::Store)?;
-
-    let memory = u64::from(spec.memory_mib) << 20;
-    let ram = ram_pages(spec);
-    let stage2 = stage2_pages(ram) << PAGE_SHIFT;
+/// Gives an empty domain what is not a service's own: processors, memory and rings.
+fn equip(domain: &mut Domain, events: &EventChannels, spec: &Spec) -> Result<(), BuildError> {
+    let (hypervisor, domid) = (domain.hypervisor.clone(), domain.domid);
+    let ram = ram_pages(spec.memory_mib);
     hypervisor.make_vcpus(domid, spec.vcpus)?;
     if spec.weight != DEFAULT_WEIGHT && hypervisor.has_weights() {
         hypervisor.set_weight(domid, spec.weight)?;
     }
-    hypervisor.set_paging_mempool(domid, stage2)?;
-    hypervisor.set_max_memory(domid, (memory >> 10) + RING_PAGES * (PAGE_SIZE as u64 >> 10))?;
-    populate(hypervisor, domid, ram)?;
+    hypervisor.set_paging_mempool(domid, stage2_pages(ram) << PAGE_SHIFT)?;
+    hypervisor.set_max_memory(domid, (ram + RING_PAGES) * (PAGE_SIZE as u64 >> 10))?;
+    populate(&hypervisor, domid, ram)?;
+    rings(&hypervisor, events, domain)
+}
 
+/// Puts a service into an equipped domain and lets it run.
+fn occupy(domain: &Domain, spec: &Spec, clock_frequency: Option<u32>) -> Result<(), BuildError> {
+    let Domain { hypervisor, store, domid, .. } = domain;
+    let domid = *domid;
+    let memory = u64::from(spec.memory_mib) << 20;
     let ramdisk = layout::place(memory, &spec.kernel, spec.ramdisk.as_ref().map(|ramdisk| ramdisk.len()))
         .map_err(|layout::TooLarge { needed }| BuildError::TooLarge {
             needed: needed.div_ceil(1 << 20),
@@ -238,12 +292,10 @@ fn furnish(
         vcpus: spec.vcpus,
         bootargs: &spec.bootargs,
         ramdisk,
-        clock_frequency: created.clock_frequency,
+        clock_frequency,
     })
     .map_err(BuildError::DeviceTree)?;
     let tree_at = load(hypervisor, domid, spec, ramdisk_at, &tree)?;
-
-    rings(hypervisor, events, domain)?;
     hypervisor.set_vcpu_context(
         domid,
         0,

@@ -8,8 +8,10 @@ pub mod devicetree;
 pub mod disk;
 pub mod layout;
 pub mod nodes;
+pub mod shell;
 
-pub use builder::{BuildError, Domain, build, footprint, take_over};
+pub use builder::{BuildError, Domain, build, build_in, footprint, make_shell, take_over};
+pub use shell::{Shape, Shell};
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -140,6 +140,30 @@ pub fn create(domid: DomId, spec: &Spec, disks: &[DeviceNumber]) -> Vec<Change> 
     changes
 }
 
+/// What makes the nodes of a shell those of a service, to be written at once. netback reads the address when the guest
+/// connects.
+pub fn adopt(domid: DomId, uuid: [u8; 16], spec: &Spec) -> Vec<Change> {
+    let home = home(domid);
+    let read_only = Perms::new(DomId::DOM0, Access::None).with(domid, Access::Read);
+    let mut changes = vec![
+        Change::write(format!("/vm/{}/name", uuid_text(uuid)), spec.name.as_str()),
+        Change::write(format!("{home}/name"), spec.name.as_str()),
+    ];
+    for key in &spec.keys {
+        changes.push(
+            Change::write(format!("{home}/{}", key.path), key.value.as_str()).with_perms(read_only.clone()),
+        );
+    }
+    for (handle, vif) in spec.vifs.iter().enumerate() {
+        let back = format!("{}/{handle}", backends("vif", domid));
+        let mac = mac_text(vif.mac);
+        changes.push(Change::write(format!("{home}/device/vif/{handle}/mac"), mac.as_str()));
+        changes.push(Change::write(format!("{back}/mac"), mac.as_str()));
+        changes.extend(vif.address.map(|address| Change::write(format!("{back}/ip"), address.to_string())));
+    }
+    changes
+}
+
 /// What is particular to the halves of a block device (`xen/include/public/io/blkif.h`).
 fn disk_nodes(disk: &Disk, DeviceNumber { major, minor }: DeviceNumber) -> (Nodes, Nodes) {
     let front = vec![("virtual-device", disk.device.number().to_string()), ("device-type", "disk".into())];
@@ -308,6 +332,35 @@ mod tests {
         }
         assert!(!writes("/local/domain/0/backend/vif/7/0/state"));
         assert!(!writes("/local/domain/0/backend/vbd/7/51712/physical-device"));
+    }
+
+    #[test]
+    fn a_shell_that_becomes_a_service_is_like_one_that_was_made_for_it() {
+        let service = Spec {
+            disks: Vec::new(),
+            weight: crate::domain::DEFAULT_WEIGHT,
+            vifs: spec().vifs[..1].to_vec(),
+            ..spec()
+        };
+        let shape = crate::domain::Shape::of(&service).expect("a shape");
+        let (mut made, mut adopted) = (Store::new(Limits::default()), Store::new(Limits::default()));
+        made.commit(&create(GUEST, &service, &[])).expect("a commit");
+        adopted.commit(&create(GUEST, &shape.placeholder(service.uuid), &[])).expect("a commit");
+        adopted.commit(&adopt(GUEST, service.uuid, &service)).expect("a commit");
+        let dump = |store: &Store| {
+            let (mut all, mut pending) = (Vec::new(), vec![String::new()]);
+            while let Some(path) = pending.pop() {
+                let node = if path.is_empty() { "/" } else { &path };
+                let below = store.list(node).expect(node);
+                pending.extend(below.iter().map(|name| format!("{path}/{name}")));
+                all.push((node.to_owned(), store.read(node).map(<[u8]>::to_vec), store.perms(node).cloned()));
+            }
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+            all
+        };
+        assert_eq!(dump(&adopted), dump(&made));
+        // One with more than a shell has is made as ever.
+        assert_eq!(crate::domain::Shape::of(&spec()), None);
     }
 
     #[test]

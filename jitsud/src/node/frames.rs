@@ -52,6 +52,9 @@ const SHARE: u64 = 4;
 
 const KIB_PER_FRAME: u64 = PAGE_SIZE as u64 / 1024;
 
+/// What is kept for a shell: as much as it takes when it is a service. It takes less before, but as much of dom0's own.
+pub const OF_SHELL: u64 = FRAMES_PER_DOMAIN + FRAMES_PER_VIF;
+
 /// What Linux maps of a service's domain, in frames, for as long as it runs.
 pub fn of_service(service: &Service) -> u64 {
     let (vifs, disks) = (1 + service.vifs.len() as u64, service.disks.len() as u64);
@@ -64,9 +67,9 @@ pub fn of_service(service: &Service) -> u64 {
 ///
 /// # Errors
 /// When this Linux has no balloon. The node works without a store, if slower.
-pub fn set_aside(all: u64, services: &[Service], largest_load: usize) -> io::Result<u64> {
+pub fn set_aside(all: u64, services: &[Service], shells: u64, largest_load: usize) -> io::Result<u64> {
     let building = BUILDS * largest_load.div_ceil(PAGE_SIZE) as u64;
-    let aside = spared(all).min(services.iter().map(of_service).sum::<u64>() + building);
+    let aside = spared(all).min(services.iter().map(of_service).sum::<u64>() + shells * OF_SHELL + building);
     fs::write(Path::new(BALLOON).join("target_kb"), ((all - aside) * KIB_PER_FRAME).to_string())?;
     // A guest that asks for more queues would have netback map more.
     if let Err(error) = fs::write(QUEUES, "1") {

@@ -13,6 +13,7 @@ use xenstore::{Change, Store};
 
 use super::life::{Life, console_file};
 use super::record::Record;
+use super::shells::is_from_shell;
 use super::{Report, Toolstack, is_ours};
 use crate::console::ConsoleLog;
 use crate::domain::{self, disk, nodes};
@@ -90,6 +91,7 @@ fn take_over_one(
     let domain = domain::take_over(hypervisor, events, store, info.domain, info.handle)?;
     let mut life = Life::default();
     life.domid = Some(info.domain);
+    life.in_shell = is_from_shell(&info.handle);
     life.attach(domain, store, reports);
     Ok(life)
 }

@@ -28,6 +28,8 @@ pub struct Life {
     pub accepts_connections: bool,
     /// The bridge forwards to its first interface.
     pub forwarded_to: bool,
+    /// Its domain was made before it was known for which service.
+    pub in_shell: bool,
     console: Option<ConsoleLog>,
     domain: Option<Domain>,
     console_page: Option<Arc<SharedPages>>,
@@ -37,6 +39,11 @@ pub struct Life {
 }
 
 impl Life {
+    /// A domain that no service has used.
+    pub fn unused(domain: Domain) -> Self {
+        Life { domid: Some(domain.domid), domain: Some(domain), ..Life::default() }
+    }
+
     /// Notes the domain's number, and reports when it is ready.
     pub fn created(
         &mut self,

@@ -11,7 +11,9 @@ mod frames;
 mod inherited;
 mod introduced;
 mod life;
+mod pool;
 mod record;
+mod shells;
 mod template;
 mod toolstack;
 mod traffic;
@@ -35,9 +37,9 @@ use crate::directory::{
     Death, Directory, Effect, Incarnation, Input, Moment, Room, Stage, Standing, State, Statistics, Ticket,
 };
 use crate::domain::builder::Step;
-use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Spec, nodes};
+use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Shell, Spec, nodes};
 use crate::net::{Network, Vif};
-use crate::schema::{Boot, NodeStatus};
+use crate::schema::{Boot, NodeStatus, ShellsStatus};
 use crate::summoner::{Request, ServiceId, SummonError, Summoned};
 use crate::text::chain;
 use crate::xen;
@@ -45,6 +47,7 @@ use admission::{Need, Refusal, Stock, Taken};
 use inherited::Inherited;
 use life::Life;
 use record::{Counters, Record};
+use shells::Shells;
 use template::Template;
 pub use toolstack::{Estate, Toolstack};
 
@@ -74,6 +77,8 @@ enum Report {
     Broken(DomId, String),
     /// The bridge forwards to a guest's first interface.
     VifUp(Vif, Moment),
+    /// A shell has been made, or could not be.
+    Shell(Result<Box<Shell>, BuildError>),
     /// A domain has been destroyed; Xen may still hold what others refer to.
     Destroyed,
 }
@@ -89,6 +94,7 @@ pub struct Core {
     directory: Directory,
     toolstack: Toolstack,
     captor: Captor,
+    shells: Shells,
     /// dom0's frames for domains; `None` when that is not known.
     frames: Option<u64>,
     exceptions: watch::Receiver<()>,
@@ -119,10 +125,12 @@ impl Core {
         let offers = specs.iter().map(|template| template.offer);
         let journal = Path::new(RUN).join("connections");
         let captor = Captor::open(network, &loaded.config, offers, &journal).await?;
+        let shells = Shells::new(loaded.config.node.shells, &specs);
         let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let set_aside = || -> Result<u64, Box<dyn std::error::Error>> {
             let dom0 = toolstack.hypervisor.domain_info(DomId::DOM0)?.ok_or("Xen has no dom0")?;
-            Ok(frames::set_aside(dom0.max_pages, &loaded.config.services, largest_load)?)
+            let shells = shells.pool.wanted() as u64;
+            Ok(frames::set_aside(dom0.max_pages, &loaded.config.services, shells, largest_load)?)
         };
         let frames = set_aside().inspect_err(|error| {
             tracing::warn!(%error, "dom0 sets no frames aside: mapping guests' pages will take longer");
@@ -143,6 +151,7 @@ impl Core {
             specs,
             toolstack,
             captor,
+            shells,
             lives: HashMap::new(),
             tickets: HashMap::new(),
             next_ticket: 0,
@@ -159,6 +168,7 @@ impl Core {
         core.captor.begin(Moment::now())?;
         // One may have ended while there was no daemon.
         core.look_at_domains();
+        core.note_quiet();
         Ok(core)
     }
 
@@ -240,16 +250,18 @@ impl Core {
     /// Works until `shutdown`, then ends all domains and returns when dom0's kernel has let go of them too.
     pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, shutdown: CancellationToken) {
         let mut going_down = false;
-        while !(going_down && self.lives.is_empty()) {
-            let deadline = self.directory.next_deadline();
+        while !(going_down && self.lives.is_empty() && self.shells.are_gone()) {
+            let (deadline, next_shell) = (self.directory.next_deadline(), self.shells.pool.due());
             tokio::select! {
                 Some(request) = requests.recv() => self.request(request),
                 Some(report) = self.reports.1.recv() => self.report(report),
                 Ok(()) = self.exceptions.changed() => self.look_at_domains(),
                 () = self.captor.ready() => self.packets(),
                 () = until(deadline) => self.input(Input::Timer),
+                () = until(next_shell) => self.make_shell(),
                 () = shutdown.cancelled(), if !going_down => {
                     going_down = true;
+                    self.close_shells();
                     self.input(Input::Shutdown);
                 }
             }
@@ -298,6 +310,10 @@ impl Core {
             }
             Report::Built(incarnation, Err(error)) => {
                 self.lives.remove(&incarnation);
+                self.shells.pool.has_room();
+                if error.is_want_of_memory() && self.gains_room(incarnation) {
+                    return;
+                }
                 let reason = chain(&error);
                 self.input(if error.is_want_of_memory() {
                     // How much of it was missing is not known.
@@ -331,6 +347,7 @@ impl Core {
                     self.ready_if_reachable(incarnation, at);
                 }
             }
+            Report::Shell(made) => self.shell_made(made),
             Report::Destroyed => self.look_at_domains(),
         }
     }
@@ -375,15 +392,7 @@ impl Core {
     fn input(&mut self, input: Input) {
         for effect in self.directory.handle(Moment::now(), input) {
             match effect {
-                Effect::Build { incarnation } => match self.admit(incarnation) {
-                    Ok(()) => {
-                        self.build(incarnation);
-                        self.input(Input::Committed { incarnation });
-                    }
-                    Err(Refusal { shortage, missing }) => {
-                        self.input(Input::NoRoom { incarnation, reason: shortage.to_string(), missing });
-                    }
-                },
+                Effect::Build { incarnation } => self.begin(incarnation),
                 Effect::WithdrawIfIdle { incarnation, quiet_since, ignore_connections, .. } => {
                     self.withdraw_if_idle(incarnation, quiet_since, ignore_connections);
                 }
@@ -415,6 +424,7 @@ impl Core {
             }
         }
         self.note_changes();
+        self.note_quiet();
     }
 
     /// Reports that Xen does not do with a domain what is asked of it: then it is of no more use.
@@ -478,36 +488,53 @@ impl Core {
 
     /// Whether there is room for the domain of a new life.
     fn admit(&self, incarnation: Incarnation) -> Result<(), Refusal> {
+        admission::check(self.need(incarnation.service), self.stock(), self.taken())
+    }
+
+    /// What there is for domains.
+    fn stock(&self) -> Stock {
         let memory = self.toolstack.hypervisor.memory().inspect_err(|error| {
             tracing::error!(error = %chain(error), "Xen does not say how much memory is free");
         });
-        let stock = Stock { free_pages: memory.ok().map(|memory| memory.free_pages), frames: self.frames };
-        let others = self.lives.iter().map(|(incarnation, life)| Taken {
+        Stock { free_pages: memory.ok().map(|memory| memory.free_pages), frames: self.frames }
+    }
+
+    /// What the domains take that are there, or are being made.
+    fn taken(&self) -> impl Iterator<Item = Taken> {
+        let lives = self.lives.iter().map(|(incarnation, life)| Taken {
             need: self.need(incarnation.service),
-            being_built: !life.is_attached() && !life.ending(),
+            // A shell's memory is its own already.
+            being_built: !life.is_attached() && !life.ending() && !life.in_shell,
         });
-        admission::check(self.need(incarnation.service), stock, others)
+        lives.chain(self.shells.taken())
     }
 
     /// What a service's domain takes.
     fn need(&self, service: ServiceId) -> Need {
         Need {
-            pages: domain::footprint(&self.specs[service.0].spec),
+            pages: domain::footprint(self.specs[service.0].spec.memory_mib),
             frames: frames::of_service(&self.loaded.config.services[service.0]),
         }
     }
 
-    fn build(&mut self, incarnation: Incarnation) {
+    /// Builds a domain for a life, in `shell` if there is one.
+    fn build(&mut self, incarnation: Incarnation, shell: Option<Box<Shell>>) {
         let template = &self.specs[incarnation.service.0];
         let record = Record::new(&self.loaded.config.services[incarnation.service.0], incarnation, false);
-        let spec = Spec { uuid: uuid(incarnation), record: record.text(), ..template.spec.clone() };
+        let uuid = uuid(incarnation.service.0 as u16, incarnation.number);
+        let spec = Spec { uuid, record: record.text(), ..template.spec.clone() };
         let Toolstack { hypervisor, events, store, .. } = self.toolstack.clone();
         let reports = self.reports.0.clone();
-        self.lives.insert(incarnation, Life::default());
+        let mut life = Life::default();
+        life.in_shell = shell.is_some();
+        self.lives.insert(incarnation, life);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
             let step = |step| drop(reports.send(Report::Step(incarnation, step, Moment::now())));
-            let built = domain::build(&hypervisor, &events, &store, &spec, &step);
+            let built = match shell {
+                Some(shell) => domain::build_in(*shell, &spec, &step),
+                None => domain::build(&hypervisor, &events, &store, &spec, &step),
+            };
             let built = built.map(Box::new).map_err(|unfinished| {
                 if let Some(domain) = &unfinished.domain {
                     runtime.block_on(store.drivers_settled(domain.domid));
@@ -556,6 +583,7 @@ impl Core {
         for (incarnation, domid) in lives {
             self.look_at(incarnation, infos.get(&domid));
         }
+        self.look_at_shells(&infos);
     }
 
     /// Looks at one of ours; `info` is what Xen says about it, `None` that it has no such domain.
@@ -566,6 +594,7 @@ impl Core {
             (None, true) => {
                 if life.has_ended() {
                     self.lives.remove(&incarnation);
+                    self.shells.pool.has_room();
                     self.captor.detach(incarnation.service);
                     self.input(Input::Stopped { incarnation });
                 }
@@ -592,10 +621,16 @@ impl Core {
         problems.extend_from_slice(&self.loaded.problems);
         let config = &self.loaded.config;
         let mut status = NodeStatus::new(config, &problems, &self.directory, facts, Moment::now());
+        status.shells = ShellsStatus {
+            wanted: self.shells.pool.wanted() as u64,
+            ready: self.shells.pool.ready() as u64,
+            taken: self.shells.pool.taken(),
+        };
         let each = CONSOLE_LINES / self.lives.len().max(1);
         for (incarnation, life) in &self.lives {
             if let Some(service) = status.services.get_mut(incarnation.service.0) {
                 let mut lines = life.console_lines();
+                service.in_shell = life.in_shell;
                 service.console = lines.split_off(lines.len().saturating_sub(each));
             }
         }
@@ -612,15 +647,15 @@ fn is_ours(uuid: &[u8; 16]) -> bool {
 const UUID_VERSION: u8 = 0x80;
 const UUID_VARIANT: u8 = 0x80;
 
-/// Tells this life's domain from every other of this node: made of the clock and the life's number, in
+/// Tells a domain from every other of this node: made of the clock, of what it is for and which of these it is, in
 /// the form for such (RFC 9562). Nothing about it is secret.
-fn uuid(incarnation: Incarnation) -> [u8; 16] {
+fn uuid(purpose: u16, number: u64) -> [u8; 16] {
     let mut uuid = [0; 16];
     uuid[..6].copy_from_slice(&Moment::now().0.to_be_bytes()[2..]);
     uuid[6] = UUID_VERSION;
     uuid[8] = UUID_VARIANT;
-    uuid[9] = incarnation.service.0 as u8;
-    uuid[10..].copy_from_slice(&incarnation.number.to_be_bytes()[2..]);
+    [uuid[7], uuid[9]] = purpose.to_be_bytes();
+    uuid[10..].copy_from_slice(&number.to_be_bytes()[2..]);
     uuid
 }
 

@@ -29,7 +29,7 @@ fn the_document_of_a_failed_service() {
     let www = json!({
         "name": "www", "state": "failed", "reason": "no memory", "retry_at_ns": 1_000_000_030_u64,
         "idle_at_ns": null, "ready_since_ns": null, "ends_at_ns": null, "start": "summon", "dns": ["www.jitsu.test"], "address": "10.0.2.20", "memory_mib": 16,
-        "domid": null, "since_ns": 30, "starts": 1, "requests": 1, "wakes": 0, "failures": 1, "waiting": 0,
+        "domid": null, "in_shell": false, "since_ns": 30, "starts": 1, "requests": 1, "wakes": 0, "failures": 1, "waiting": 0,
         "last_request_ns": 10, "last_packet_ns": null, "open_connections": 0,
         "last_start": [
             { "stage": "query_received", "at_ns": 10, "after_ns": 0 },
@@ -44,6 +44,7 @@ fn the_document_of_a_failed_service() {
         "why": "no memory" });
     assert_eq!(document["events"][1], last);
     assert_eq!(document["xen"]["free_bytes"], Value::Null);
+    assert_eq!(document["shells"], json!({ "wanted": 0, "ready": 0, "taken": 0 }));
     assert_eq!(serde_json::from_value::<NodeStatus>(document).unwrap(), status);
 }
 

@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{MAX_CONNECTIONS, serve};
-use crate::schema::{Boot, ClockStatus, NodeIdentity, NodeStatus, Resources, VERSION, Versions, Xen};
+use crate::schema::{
+    Boot, ClockStatus, NodeIdentity, NodeStatus, Resources, ShellsStatus, VERSION, Versions, Xen,
+};
 use crate::summoner::{Request, Summoner};
 
 /// Longer than any of these answers takes.
@@ -32,6 +34,7 @@ fn status() -> NodeStatus {
         xen: Xen::default(),
         packets: Default::default(),
         resources: Resources { vifs: Some(0), ..Resources::default() },
+        shells: ShellsStatus::default(),
         services: Vec::new(),
         problems: Vec::new(),
         events: Vec::new(),

@@ -1,6 +1,8 @@
 use super::*;
 use crate::config::Problem;
-use crate::schema::{Boot, FallbackStatus, NodeIdentity, Resources, ServiceStatus, VERSION, Versions, Xen};
+use crate::schema::{
+    Boot, FallbackStatus, NodeIdentity, Resources, ServiceStatus, ShellsStatus, VERSION, Versions, Xen,
+};
 
 fn service(name: &str, last: u8) -> ServiceStatus {
     ServiceStatus {
@@ -26,6 +28,7 @@ fn service(name: &str, last: u8) -> ServiceStatus {
         last_packet_ns: None,
         open_connections: 0,
         last_start: Vec::new(),
+        in_shell: false,
         console: Vec::new(),
     }
 }
@@ -46,6 +49,7 @@ fn status() -> NodeStatus {
         xen: Xen::default(),
         packets: Default::default(),
         resources: Resources::default(),
+        shells: ShellsStatus::default(),
         services: Vec::new(),
         problems: Vec::new(),
         events: Vec::new(),

@@ -102,7 +102,7 @@ impl Node {
     /// # Errors
     /// When the client does not come to an end.
     pub fn series(&self, services: &str) -> Result<Series> {
-        inside::series(&self.running, services)
+        inside::series(&self.running, services, None)
     }
 
     /// Runs a program that prints one line of `mark` and JSON.

@@ -182,6 +182,18 @@ impl RunningNode {
         self.status_once(|status| status.xen == before.xen && status.resources == before.resources)
     }
 
+    /// Its status when all shells are ready, or as it is when they do not become so.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn status_with_shells(&self) -> Result<Status> {
+        self.status_once(|status| {
+            let guests = status.services.iter().filter(|service| service.domid.is_some()).count() as u64;
+            let all = Some(1 + guests + status.shells.wanted);
+            status.shells.ready == status.shells.wanted && status.xen.domains == all
+        })
+    }
+
     /// Its status as soon as it is as wanted, or what it is after a while.
     fn status_once(&self, wanted: impl Fn(&Status) -> bool) -> Result<Status> {
         let deadline = Instant::now() + SETTLING;

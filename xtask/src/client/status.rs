@@ -16,6 +16,7 @@ pub struct Status {
     pub resources: Resources,
     #[serde(default)]
     pub packets: Packets,
+    pub shells: Shells,
     pub services: Vec<Service>,
     pub problems: Vec<Problem>,
 }
@@ -96,6 +97,14 @@ pub struct Resources {
     pub open_files: Option<u64>,
 }
 
+/// Domains that are made before it is known for which service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub struct Shells {
+    pub wanted: u64,
+    pub ready: u64,
+    pub taken: u64,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 pub struct Service {
     pub name: String,
@@ -105,6 +114,8 @@ pub struct Service {
     pub state: String,
     pub reason: Option<String>,
     pub domid: Option<u16>,
+    /// Its domain was a shell.
+    pub in_shell: bool,
     pub starts: u64,
     pub requests: u64,
     pub failures: u64,

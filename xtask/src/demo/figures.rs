@@ -192,9 +192,9 @@ mod tests {
         stages.push(json!({"stage": "answered", "at_ns": 110_000_000}));
         json!({
             "node": {"versions": {"xen": "4.17.5"}}, "boot": {"dns_answering_since_dom0_ns": 2_000_000_000_u64},
-            "xen": {}, "resources": {}, "problems": [],
+            "xen": {}, "resources": {}, "shells": {"wanted": 0, "ready": 0, "taken": 0}, "problems": [],
             "services": [{
-                "name": "www", "address": "10.0.2.20", "dns": [], "state": "ready", "starts": 1, "requests": 1, "failures": 0, "last_start": stages,
+                "name": "www", "address": "10.0.2.20", "dns": [], "state": "ready", "in_shell": false, "starts": 1, "requests": 1, "failures": 0, "last_start": stages,
             }],
         })
     }

@@ -75,7 +75,16 @@ impl Node {
     /// # Errors
     /// When the client does not come to an end. That it came to no good end is in [`Series::end`].
     pub fn series(&self, services: &str) -> Result<Series> {
-        series(&self.0, services).map_err(|error| self.0.blame(error))
+        series(&self.0, services, None).map_err(|error| self.0.blame(error))
+    }
+
+    /// As [`Node::series`], with a rest between two requests, of whole milliseconds. What all serve in the end is not
+    /// asked.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn series_with_rests(&self, services: &str, rest: Duration) -> Result<Series> {
+        series(&self.0, services, Some(rest)).map_err(|error| self.0.blame(error))
     }
 }
 
@@ -83,8 +92,8 @@ impl Node {
 ///
 /// # Errors
 /// As there.
-pub fn series(node: &RunningNode, services: &str) -> Result<Series> {
-    let mut next = ask(node, services)?;
+pub fn series(node: &RunningNode, services: &str, rest: Option<Duration>) -> Result<Series> {
+    let mut next = ask(node, services, rest)?;
     let mut served = Vec::new();
     let end = loop {
         match next()? {
@@ -101,7 +110,7 @@ pub fn series(node: &RunningNode, services: &str) -> Result<Series> {
 /// # Errors
 /// When it fails; the message says which step.
 pub fn request(node: &RunningNode, service: &str) -> Result<Measurement> {
-    match ask(node, service)?()? {
+    match ask(node, service, None)?()? {
         Outcome::Served(measurement) => Ok(*measurement),
         Outcome::Failed(why) => Err(Fail::new(Class::Node, format!("the client inside the node: {why}"))),
         Outcome::Crowd(_) => Err(Fail::new(Class::Node, "the client inside the node made a series of it")),
@@ -109,10 +118,15 @@ pub fn request(node: &RunningNode, service: &str) -> Result<Measurement> {
 }
 
 /// Starts the client. What is returned waits for what it prints.
-fn ask(node: &RunningNode, services: &str) -> Result<impl FnMut() -> Result<Outcome>> {
+fn ask(
+    node: &RunningNode,
+    services: &str,
+    rest: Option<Duration>,
+) -> Result<impl FnMut() -> Result<Outcome>> {
     let mut mark = node.mark();
+    let rest = rest.map_or(String::new(), |rest| format!(" {}", rest.as_millis()));
     let (name, count) = services.split_at(services.find('*').unwrap_or(services.len()));
-    node.send_line(&format!("probe {NODE} '{name}.jitsu.test{count}' {BRIDGE} {CLIENT}"))?;
+    node.send_line(&format!("probe {NODE} '{name}.jitsu.test{count}' {BRIDGE} {CLIENT}{rest}"))?;
     Ok(move || {
         let what = "the client inside the node";
         let line = node.next_line(&mut mark, what, LIMIT, |line| line.starts_with(MARK))?;

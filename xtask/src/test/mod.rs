@@ -19,6 +19,7 @@ mod linux;
 mod policies;
 mod restart;
 mod serving;
+mod shells;
 mod starts;
 mod tools;
 
@@ -114,6 +115,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             captured::run(&image, filter, report)?;
             flood::run(&image, filter, report)?;
             policies::run(&image, filter, report)?;
+            shells::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
             if image.board.xen.version == tools::XEN {
                 starts::run(&image, &options, filter, report)?;
