@@ -46,10 +46,12 @@ impl Connections {
         }
     }
 
-    /// Takes in what a guest's port has seen.
-    pub fn look(&self, port: &Port, service: ServiceId, mac: Mac) {
+    /// Takes in what a guest's port has seen. Returns how many segments that were.
+    pub fn look(&self, port: &Port, service: ServiceId, mac: Mac) -> usize {
         let (mut table, now) = (self.table(), super::at(crate::directory::Moment::now()));
+        let mut count = 0;
         port.seen(|frame| {
+            count += 1;
             let to_guest = frame.get(..6).is_some_and(|destination| destination == mac.0);
             let direction = if to_guest { Direction::ToGuest } else { Direction::FromGuest };
             if !to_guest && self.has_answered(&mut table, service, frame) {
@@ -58,6 +60,7 @@ impl Connections {
             let closed = table.flows.segment(now, service, direction, frame);
             self.note(&mut table, closed);
         });
+        count
     }
 
     /// Asks a guest whether it listens, until it does.

@@ -403,7 +403,10 @@ impl Captor {
         let sent = port.sent()?;
         self.leave(service);
         sys::let_packets_pass();
-        if port.sent()? == sent {
+        // The counter is netback's, which takes a packet from its queue some time after the bridge has put it there. What
+        // opens a connection is seen at once.
+        let seen = self.outside.connections.look(&port, id(service), self.outside.services[service.0].mac);
+        if seen == 0 && port.sent()? == sent {
             self.core.phase(at(now), id(service), Phase::Stopping, &mut self.outside);
             return Ok(Idleness::Withdrawn);
         }

@@ -54,6 +54,9 @@ pub struct Args {
     /// Only the tests of the node
     #[arg(long)]
     node_only: bool,
+    /// The flood for 30 s instead of 3
+    #[arg(long)]
+    long: bool,
     /// Only tests of the node with this in their names
     filter: Option<String>,
     /// Only this one of the folders in board/
@@ -113,7 +116,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             node_tests(&image, "", filter, report)?;
             latency::run(&image, filter, report)?;
             captured::run(&image, filter, report)?;
-            flood::run(&image, filter, report)?;
+            flood::run(&image, args.long, filter, report)?;
             policies::run(&image, filter, report)?;
             shells::run(&image, filter, report)?;
             density::run(&image, filter, report)?;
