@@ -55,7 +55,7 @@ pub enum SummonError {
 
 /// Rounded up: who comes again then is not too early.
 fn whole_seconds(time: &Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
 /// What the front asks of the core.
