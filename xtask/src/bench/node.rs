@@ -23,6 +23,9 @@ pub const SHORT: u32 = 1;
 /// And one that is to stay.
 pub const LONG: u32 = 36_000;
 
+/// Seconds after its start in which a node comes to rest.
+const CALM: u32 = 10;
+
 /// Seconds after which a service that has failed a few times is started again.
 const BACK_OFF: u32 = 120;
 
@@ -75,6 +78,8 @@ impl Node {
         };
         // dom0 gives up frames for guests while it serves already.
         node.running.frames_set_aside()?;
+        // So does jitsud what can wait, such as making shells.
+        node.running.shell(&format!("sleep {CALM}"))?;
         Ok(node)
     }
 
