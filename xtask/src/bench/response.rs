@@ -30,7 +30,7 @@ pub struct Case {
 pub const CASES: [Case; 4] = [
     Case {
         id: "shells",
-        what: "in a domain that was there",
+        what: "answered at once, in a shell",
         node: "shells = 2",
         service: "",
         before: "off",
