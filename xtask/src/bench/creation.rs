@@ -66,7 +66,10 @@ pub fn measure(node: &Node, plan: &Plan) -> Result<Creation> {
     let mut creation = Creation::default();
     for &memory in plan.sizes {
         let _task = ui::Task::start(format!("making domains of {memory} MiB"));
-        let samples = (0..plan.builds).map(|_| build(node, memory)).collect::<Result<_>>()?;
+        let mut samples = Vec::new();
+        for _ in 0..plan.builds {
+            samples.extend(build(node, memory, &mut creation.failures)?);
+        }
         creation.ours.push(OfSize { memory_mib: memory, samples });
         let command = format!("hypercalls make {memory} {}", plan.charges);
         let samples: Vec<Charge> = node.measure(&command, "hypercalls: ")?;
@@ -97,20 +100,20 @@ pub fn measure(node: &Node, plan: &Plan) -> Result<Creation> {
     Ok(creation)
 }
 
-/// One of jitsud's domains.
-fn build(node: &Node, memory: u32) -> Result<Build> {
+/// One of jitsud's domains, unless it fails.
+fn build(node: &Node, memory: u32, failures: &mut Vec<String>) -> Result<Option<Build>> {
     let name = ours(memory);
-    let measured = node.request_until(&name, "off")?;
+    let Some(measured) = node.try_until(&name, "off", failures)? else { return Ok(None) };
     let status: Status = serde_json::from_value(measured.status).context("reading the status")?;
     let service = status.service(&name)?;
     let begin = service.at("build_started")?;
     let after = |stage| Ok::<_, anyhow::Error>(service.at(stage)?.saturating_sub(begin));
-    Ok(Build {
+    Ok(Some(Build {
         created_ns: after("domain_created")?,
         unpaused_ns: after("unpaused")?,
         vif_up_ns: after("vif_up")?,
         ready_ns: after("guest_ready")?,
-    })
+    }))
 }
 
 /// What xl wants of a system that has just been started.

@@ -62,7 +62,12 @@ pub fn cold(node: &Node, plan: &Plan) -> Result<Responses> {
         let first_byte_ns = created.first_byte_ns.context("xl-create tells no first byte")?;
         samples.push(Response { answered_ns: None, connected_ns: None, first_byte_ns });
     }
-    Ok(told(Responses { id: XL_LINUX.into(), what: "xl create, a Linux guest".into(), samples }))
+    Ok(told(Responses {
+        id: XL_LINUX.into(),
+        what: "xl create, a Linux guest".into(),
+        samples,
+        failures: Vec::new(),
+    }))
 }
 
 /// Gives it the page that the server at `address` has.

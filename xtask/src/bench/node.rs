@@ -23,6 +23,12 @@ pub const SHORT: u32 = 1;
 /// And one that is to stay.
 pub const LONG: u32 = 36_000;
 
+/// Seconds after its start in which a node comes to rest.
+const CALM: u32 = 10;
+
+/// Seconds after which a service that has failed a few times is started again.
+const BACK_OFF: u32 = 120;
+
 /// One of its services, all of which run `www`.
 pub struct Service {
     /// Its name, and its token.
@@ -72,6 +78,8 @@ impl Node {
         };
         // dom0 gives up frames for guests while it serves already.
         node.running.frames_set_aside()?;
+        // So does jitsud what can wait, such as making shells.
+        node.running.shell(&format!("sleep {CALM}"))?;
         Ok(node)
     }
 
@@ -94,6 +102,29 @@ impl Node {
         let measured = self.request(service)?;
         self.running.await_state(mark, service, state)?;
         Ok(measured)
+    }
+
+    /// As [`Node::request_until`]. When it fails, that is said, put into `failures`, and the node is left alone for as long
+    /// as it refuses the service for it.
+    ///
+    /// # Errors
+    /// When the node itself fails.
+    pub fn try_until(
+        &self,
+        service: &str,
+        state: &str,
+        failures: &mut Vec<String>,
+    ) -> Result<Option<Measurement>> {
+        match self.request_until(service, state) {
+            Ok(measured) => Ok(Some(measured)),
+            Err(error) => {
+                let why = format!("{service}: {error:#}");
+                ui::say(&why);
+                failures.push(why);
+                self.running.shell(&format!("sleep {BACK_OFF}"))?;
+                Ok(None)
+            }
+        }
     }
 
     /// Has the client inside make a series of requests; see `probe`. With what all served in the end, or why there was

@@ -61,6 +61,8 @@ pub struct Creation {
     pub xl: Vec<OfSize<u64>>,
     /// Single runs of it whose steps were looked at, for 16 MiB: with that script, and with one that does nothing.
     pub xl_steps: Vec<XlSteps>,
+    /// Why services of jitsud's were not served whose domains were to be measured.
+    pub failures: Vec<String>,
 }
 
 /// Samples for a size of memory.
@@ -149,8 +151,10 @@ pub struct Responses {
     pub id: String,
     /// What it is, for people.
     pub what: String,
-    /// All requests.
+    /// All requests that were served.
     pub samples: Vec<Response>,
+    /// Why others were not.
+    pub failures: Vec<String>,
 }
 
 /// One request, in nanoseconds after it began: with the DNS query, or, where there is no DNS, with `xl create`.

@@ -177,6 +177,9 @@ fn creation_table(text: &mut String, creation: &Creation) {
             slope(paper_slope(&paper::CREATION_XEN)),
         ],
     );
+    for failure in &creation.failures {
+        let _ = write!(text, "\nOne failed: {failure}.\n");
+    }
     let columns =
         ["script", "MiB", "domain made", "kernel loaded", "card described", "card connected", "runs"];
     let about = "Where xl's time goes, step by step: milliseconds after it was started, as its changes in XenStore tell. The \
@@ -242,7 +245,7 @@ fn responses_table(text: &mut String, report: &Report) {
     let about = "From the DNS query to the first byte of the page, milliseconds. A service is asked for when it has gone \
         again; where packets are not kept, its client connects when the answer comes. For xl there is no DNS: from the start \
         of the command, with a client that connects when the guest says that it listens.";
-    let columns = ["how", "runs", "least", "median", "90 %", "99 %", "most", "DNS answer, median"];
+    let columns = ["how", "runs", "failed", "least", "median", "90 %", "99 %", "most", "DNS answer, median"];
     head(text, "Responses", about, &columns);
     for responses in report.cold.iter().chain(&report.warm) {
         let samples = first_bytes(responses);
@@ -252,7 +255,8 @@ fn responses_table(text: &mut String, report: &Report) {
             text,
             &[
                 responses.what.clone(),
-                samples.len().to_string(),
+                (samples.len() + responses.failures.len()).to_string(),
+                responses.failures.len().to_string(),
                 at(0),
                 at(50),
                 at(90),

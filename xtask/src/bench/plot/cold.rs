@@ -83,7 +83,7 @@ mod tests {
     fn each_sample_is_a_step() {
         let sample = |first_byte_ns| Response { answered_ns: None, connected_ns: None, first_byte_ns };
         let samples = [3_000_000, 1_000_000].map(sample).to_vec();
-        let case = Responses { id: "a".into(), what: "a".into(), samples };
+        let case = Responses { id: "a".into(), what: "a".into(), samples, failures: Vec::new() };
         assert_eq!(steps(&case), [(1.0, 0.0), (1.0, 50.0), (3.0, 50.0), (3.0, 100.0)]);
     }
 }
