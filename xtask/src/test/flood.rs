@@ -49,7 +49,7 @@ pub fn run(image: &Image, long: bool, filter: Option<&str>, report: &mut Report)
     }
     let clients = ["cold", "flood"].map(|name| -> Result<ExtraFile> {
         let content = paths::read(&cross::node_binary("probe", name, None)?)?;
-        Ok(ExtraFile { path: format!("/usr/bin/{name}").into(), mode: 0o755, content })
+        Ok(ExtraFile { path: format!("/usr/bin/{name}"), mode: 0o755, content })
     });
     let clients = clients.into_iter().collect::<Result<Vec<_>>>()?;
     let log = log_file("console-flood.log");
