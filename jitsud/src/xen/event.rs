@@ -70,13 +70,9 @@ impl EventChannels {
         loop {
             let mut ready = self.0.device.readable().await?;
             match ready.try_io(|device| device.get_ref().read(&mut ports)) {
-                Ok(Ok(read)) => {
-                    // What was not full is empty now: the next event makes the device readable anew.
-                    if read < ports.len() {
-                        ready.clear_ready();
-                    }
-                    self.deliver(&ports[..read]);
-                }
+                // It is read until it is empty: of an event that comes during a read the kernel does not tell, when the
+                // ring was not empty yet (`evtchn_interrupt` in Linux's `drivers/xen/evtchn.c`).
+                Ok(Ok(read)) => self.deliver(&ports[..read]),
                 Ok(Err(error)) => return Err(error),
                 Err(_would_block) => {}
             }
