@@ -9,7 +9,7 @@ use serde::Serialize;
 /// From the beginning of a domain's construction to its first instruction, at most, in instruction time.
 pub const MAX_BUILD_NS: u64 = 10_000_000;
 /// From the question to the first byte of the page, at most, in instruction time.
-pub const MAX_FIRST_BYTE_NS: u64 = 60_000_000;
+pub const MAX_FIRST_BYTE_NS: u64 = 15_000_000;
 /// From the entry of dom0's kernel to the name server's answering, at most, in instruction time.
 pub const MAX_DNS_UP_NS: u64 = 3_000_000_000;
 
