@@ -18,6 +18,9 @@ pub const MIN_UPTIME: Duration = Duration::from_secs(5);
 /// See [`MIN_UPTIME`].
 pub const MAX_UPTIME: Duration = Duration::from_secs(3);
 
+/// For so long answers may be cached of the service that packets do not start; of the others for a second.
+pub const KEPT_TTL: Duration = Duration::from_secs(60);
+
 /// Services of one size, "room1" and so on: more than there is room for, all together.
 pub const ROOMS: u32 = 20;
 

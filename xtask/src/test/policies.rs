@@ -8,13 +8,13 @@ use crate::initramfs::ExtraFile;
 use crate::qemu::Start;
 use crate::{cross, paths};
 use anyhow::{Context as _, Result, bail};
-use probe::lives::{self, IDLE, LONG_IDLE, MAX_UPTIME, MIN_UPTIME, Outcome, ROOMS};
+use probe::lives::{self, IDLE, KEPT_TTL, LONG_IDLE, MAX_UPTIME, MIN_UPTIME, Outcome, ROOMS};
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The tests, in order: their names, and what the client calls them.
-const TESTS: [(&str, &str); 9] = [
+const TESTS: [(&str, &str); 10] = [
     (
         "policies: one that is to run always does, and again with a back-off when it has ended by itself",
         "always",
@@ -39,6 +39,10 @@ const TESTS: [(&str, &str); 9] = [
         "order",
     ),
     ("policies: when nobody can go, a question and a packet are refused at once, and nobody suffers", "full"),
+    (
+        "policies: one that packets do not start stays for as long as its address may be cached, then goes",
+        "promise",
+    ),
 ];
 
 /// Memory of each of those that are not to fit all together, in MiB.
@@ -105,14 +109,14 @@ fn config() -> String {
         number += 1;
         let _ = write!(
             config,
-            "\n[[service]]\nname = \"{name}\"\naddress = \"10.0.1.{number}\"\nmemory = {memory}\nttl = 1\n{more}\n"
+            "\n[[service]]\nname = \"{name}\"\naddress = \"10.0.1.{number}\"\nmemory = {memory}\n{more}\n"
         );
         let _ = match kernel {
             "www" => writeln!(config, "kernel = \"www\""),
             fault => writeln!(config, "kernel = \"faulty\"\ncmdline = \"fault={fault}\""),
         };
     };
-    let (idle, long) = (format!("idle = {}", IDLE.as_secs()), format!("idle = {}", LONG_IDLE.as_secs()));
+    let [idle, long] = [IDLE, LONG_IDLE].map(|idle| format!("ttl = 1\nidle = {}", idle.as_secs()));
     let (min, max) = (MIN_UPTIME.as_secs(), MAX_UPTIME.as_secs());
     // This one ends itself when it is told to; the others that are no www wait for their clients for as long as they like.
     service("always", "poweroff", 4, "start = \"always\"");
@@ -130,5 +134,7 @@ fn config() -> String {
     for room in 1..=ROOMS {
         service(&format!("room{room}"), "patience", LARGE, &long);
     }
+    let (ttl, idle) = (KEPT_TTL.as_secs(), LONG_IDLE.as_secs());
+    service("roomkept", "patience", LARGE, &format!("wake = false\nttl = {ttl}\nidle = {idle}"));
     config
 }

@@ -40,6 +40,7 @@ fn run() -> Result<String> {
         "restart" => traffic::restart,
         "order" => room::order,
         "full" => room::full,
+        "promise" => room::promise,
         _ => bail!("SCENARIO {scenario:?} is not known"),
     };
     let node = Node::meet(node.parse().with_context(|| format!("NODE {node:?}"))?)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use probe::dns::ResponseCode;
 use probe::host::now;
-use probe::lives::{IDLE, ROOMS};
+use probe::lives::{IDLE, KEPT_TTL, ROOMS};
 
 use crate::node::{AT_ONCE, Node, Service, is_a_page, page, since};
 
@@ -18,6 +18,8 @@ const QUIET: Duration = Duration::from_millis(1200);
 const APART: Duration = Duration::from_millis(100);
 /// One that pauses, of the same size.
 const PAUSES: &str = "large";
+/// One that packets do not start, of the same size.
+const KEPT: &str = "roomkept";
 
 /// Services that have a domain, those that were used least recently first.
 struct House<'n> {
@@ -49,11 +51,14 @@ impl<'n> House<'n> {
         }
     }
 
+    /// Who comes next, when all have been quiet.
     fn next(&mut self) -> Result<String> {
-        ensure!(self.next <= ROOMS, "{ROOMS} services fit: give the test more");
         sleep(QUIET);
-        let name = format!("room{}", self.next);
-        self.next += 1;
+        let here = self.here()?;
+        let mut names = (self.next..=ROOMS).map(|number| (number, format!("room{number}")));
+        let (number, name) =
+            names.find(|(_, name)| !here.contains(name)).context("give the test more services")?;
+        self.next = number + 1;
         Ok(name)
     }
 
@@ -177,4 +182,32 @@ pub fn full(node: &Node) -> Result<String> {
         house.used.push_back(name.clone());
     }
     Ok(format!("refused after {:.3} ms: {text}", took.as_secs_f64() * 1000.0))
+}
+
+/// As long as its address may be in a cache, one that packets do not start stays, though it was used least recently.
+pub fn promise(node: &Node) -> Result<String> {
+    let mut house = House { node, used: VecDeque::new(), next: 1 };
+    house.used = house.here()?.into();
+    if house.used.is_empty() {
+        house = House::full(node)?;
+    }
+    // One of them goes.
+    sleep(QUIET);
+    let answer = node.ask(KEPT)?;
+    let asked = now()?;
+    ensure!(answer.ttl == Some(KEPT_TTL.as_secs() as u32), "it may be cached for {:?} s", answer.ttl);
+    is_a_page(&page(node.connect(answer.address()?)?, "/")?)?;
+    let here = house.here()?;
+    house.used.retain(|used| here.contains(used));
+    // From now on it is known who was used when.
+    (0..house.used.len()).try_for_each(|_| house.touch(0))?;
+    house.used.push_front(KEPT.to_owned());
+    house.one_more(1, by_packet)?;
+    house.one_more(1, by_name)?;
+    let early = since(asked)?;
+    ensure!(early < KEPT_TTL, "the test is too slow: {early:?}");
+    sleep(KEPT_TTL - early);
+    house.one_more(0, by_name)?;
+    node.is_refused(&node.service(KEPT)?)?;
+    Ok(String::new())
 }
