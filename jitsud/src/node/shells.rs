@@ -1,4 +1,4 @@
-//! Shells, as the core makes, uses and ends them. When, the [`Pool`](super::pool::Pool) says.
+//! Shells, as the core makes, uses and ends them. When, the [`Pool`] says.
 
 use std::collections::HashMap;
 
