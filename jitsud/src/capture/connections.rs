@@ -1,10 +1,15 @@
 //! Guests' open TCP connections, as their interfaces' packet sockets see them begin and end.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use capture::{Direction, FlowBounds, Flows, Moment, ServiceId};
 use handover::{Record, State};
 use tokio::sync::Notify;
+use xen_sys::DomId;
 
 use super::port::Port;
 use super::probe::Probe;
@@ -25,6 +30,10 @@ struct Table {
     flows: Flows,
     /// Guests that have had their last connection. Each is in it once.
     closed: Vec<ServiceId>,
+    /// Of each guest that is up: its domain, and whether it is noted as having connections.
+    guests: HashMap<ServiceId, (DomId, bool)>,
+    /// For the next daemon: a byte for each domain, 1 for one with connections. `None` if it cannot be kept.
+    in_use: Option<File>,
     /// Guests that are asked whether they listen. Each is in it once.
     asked: Vec<(ServiceId, Probe, Arc<Port>)>,
     /// Those that do.
@@ -32,11 +41,26 @@ struct Table {
 }
 
 impl Connections {
-    /// None so far.
-    pub fn new() -> Self {
-        let flows = Flows::new(FlowBounds::default());
-        let table = Table { flows, closed: Vec::new(), asked: Vec::new(), listening: Vec::new() };
+    /// None so far. `in_use` is the file in which the next daemon finds which guests have any.
+    pub fn new(in_use: &Path) -> Self {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(in_use);
+        let in_use = file.inspect_err(|error| {
+            tracing::error!(%error, "{}: the next daemon will not know of connections", in_use.display());
+        });
+        let table = Table {
+            flows: Flows::new(FlowBounds::default()),
+            closed: Vec::new(),
+            guests: HashMap::new(),
+            in_use: in_use.ok(),
+            asked: Vec::new(),
+            listening: Vec::new(),
+        };
         Connections(Arc::new(Shared { table: Mutex::new(table), changed: Notify::new() }))
+    }
+
+    /// A service's guest is this domain.
+    pub fn begin(&self, service: ServiceId, domid: DomId) {
+        self.table().guests.insert(service, (domid, false));
     }
 
     /// Looks at what a guest's port sees, for as long as the port works. `mac` is the guest's.
@@ -58,7 +82,7 @@ impl Connections {
                 return;
             }
             let closed = table.flows.segment(now, service, direction, frame);
-            self.note(&mut table, closed);
+            self.note(&mut table, service, closed);
         });
         count
     }
@@ -102,7 +126,7 @@ impl Connections {
     pub fn delivered(&self, now: Moment, service: ServiceId, frame: &[u8]) {
         let mut table = self.table();
         let closed = table.flows.segment(now, service, Direction::ToGuest, frame);
-        self.note(&mut table, closed);
+        self.note(&mut table, service, closed);
     }
 
     /// A guest is handed connections.
@@ -111,13 +135,22 @@ impl Connections {
         for record in records {
             let ended = record.state == State::CloseWait;
             let closed = table.flows.handed_over(now, service, record.local, record.remote, ended);
-            self.note(&mut table, closed);
+            self.note(&mut table, service, closed);
         }
     }
 
-    /// A guest has had connections under an earlier daemon, or not.
+    /// A guest goes on that an earlier daemon has left, and that may have had connections when that ended: which, that
+    /// daemon alone has known. What was opened since keeps the guest up by its traffic only.
     pub fn suspect(&self, now: Moment, service: ServiceId) {
-        self.table().flows.suspect(now, service);
+        let table = &mut *self.table();
+        let Some((domid, _)) = table.guests.get(&service).copied() else { return };
+        let mut noted = [0];
+        let read = table.in_use.as_ref().map(|file| file.read_at(&mut noted, u64::from(domid.0)));
+        // Better one too many than one that is cut.
+        if noted != [0] || !matches!(read, Some(Ok(_))) {
+            table.flows.suspect(now, service);
+            table.mark(service);
+        }
     }
 
     /// How many of a guest's are open.
@@ -129,6 +162,8 @@ impl Connections {
     pub fn forget(&self, service: ServiceId) {
         let table = &mut *self.table();
         table.flows.forget(service);
+        table.mark(service);
+        table.guests.remove(&service);
         table.asked.retain(|(asked, ..)| *asked != service);
         table.listening.retain(|listening| *listening != service);
     }
@@ -151,11 +186,14 @@ impl Connections {
             table.closed.extend(table.flows.advance(now));
         }
         let mut closed = std::mem::take(&mut table.closed);
+        closed.iter().for_each(|service| table.mark(*service));
         closed.retain(|service| table.flows.open(*service) == 0);
         closed
     }
 
-    fn note(&self, table: &mut Table, closed: Option<ServiceId>) {
+    /// Something has changed for `service`, and `closed` has had its last connection.
+    fn note(&self, table: &mut Table, service: ServiceId, closed: Option<ServiceId>) {
+        table.mark(service);
         if let Some(closed) = closed
             && !table.closed.contains(&closed)
         {
@@ -167,5 +205,20 @@ impl Connections {
     fn table(&self) -> MutexGuard<'_, Table> {
         // What panicked was at work on one guest's connections; the others' are whole.
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Puts away whether a guest has connections, when that has changed.
+    fn mark(&mut self, service: ServiceId) {
+        let open = self.flows.open(service) > 0;
+        let Some((domid, noted)) = self.guests.get_mut(&service).filter(|(_, noted)| *noted != open) else {
+            return;
+        };
+        *noted = open;
+        let put = self.in_use.as_ref().map(|file| file.write_at(&[u8::from(open)], u64::from(domid.0)));
+        if let Some(Err(error)) = put {
+            tracing::error!(%domid, %error, "the next daemon will not know of its connections");
+        }
     }
 }

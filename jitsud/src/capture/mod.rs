@@ -155,8 +155,8 @@ struct Service {
 }
 
 impl Captor {
-    /// Makes what it takes. `offers` are what guests promise of connections that are opened on their behalf, `journal` is
-    /// the file in which these are kept. Services whose guests an earlier daemon has left are [`Self::attach`]ed and
+    /// Makes what it takes. `offers` are what guests promise of connections that are opened on their behalf, `folder` is
+    /// where the next daemon finds these, and which guests have connections. Services whose guests an earlier daemon has left are [`Self::attach`]ed and
     /// [`Self::reach`]ed, then [`Self::begin`] does the rest.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl Captor {
         network: &Network,
         config: &Config,
         offers: impl IntoIterator<Item = Option<Offer>>,
-        journal: &Path,
+        folder: &Path,
     ) -> Result<Self, Error> {
         let tap = Tap::open(TAP).map_err(Error::Tap)?;
         network.add_tap(tap.index(), TAP).await?;
@@ -184,8 +184,9 @@ impl Captor {
             takes_over: false,
         };
         let services = config.services.iter().map(service).collect();
-        let (journal, left) = Journal::open(journal);
-        let outside = Outside { tap, services, woken: Vec::new(), connections: Connections::new(), journal };
+        let (journal, left) = Journal::open(&folder.join("connections"));
+        let connections = Connections::new(&folder.join("in-use"));
+        let outside = Outside { tap, services, woken: Vec::new(), connections, journal };
         Ok(Captor {
             core,
             outside,
@@ -293,6 +294,7 @@ impl Captor {
         match Port::open(vif) {
             Ok(port) => {
                 let port = Arc::new(port);
+                self.outside.connections.begin(id(service), vif.domid);
                 let watch = self.outside.connections.clone().watch(port.clone(), id(service), place.mac);
                 place.port = Some((port, tokio::spawn(watch).abort_handle()));
             }

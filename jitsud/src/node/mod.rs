@@ -123,8 +123,7 @@ impl Core {
     ) -> Result<Self, capture::Error> {
         let specs = template::all(&mut loaded);
         let offers = specs.iter().map(|template| template.offer);
-        let journal = Path::new(RUN).join("connections");
-        let captor = Captor::open(network, &loaded.config, offers, &journal).await?;
+        let captor = Captor::open(network, &loaded.config, offers, Path::new(RUN)).await?;
         let shells = Shells::new(loaded.config.node.shells, &specs);
         let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let set_aside = || -> Result<u64, Box<dyn std::error::Error>> {
