@@ -160,6 +160,29 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_of_a_failure_is_read() {
+        let question = Question::with_edns("www.jitsu.test", RecordType::A).unwrap();
+        assert!(Message::from_vec(question.as_bytes()).unwrap().edns.is_some());
+        for (data, expected) in [
+            (&[0, 14][..], Some((14, ""))),
+            (&[0, 0, b'n', b'o'], Some((0, "no"))),
+            (&[1, 0, 0xff], Some((256, "\u{fffd}"))),
+            (&[0], None),
+        ] {
+            let mut reply = reply_to(&question);
+            reply.metadata.response_code = ResponseCode::ServFail;
+            let mut edns = Edns::new();
+            edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, data.to_vec()));
+            reply.set_edns(edns);
+            let answer = question.read(&reply.to_vec().unwrap()).unwrap();
+            let expected = expected.map(|(code, text)| (code, text.to_owned()));
+            assert_eq!((answer.code, answer.extended_error), (ResponseCode::ServFail, expected));
+        }
+        let without = question.read(&reply_to(&question).to_vec().unwrap()).unwrap();
+        assert_eq!(without.extended_error, None);
+    }
+
+    #[test]
     fn answers_to_others_and_garbage_are_refused() {
         let question = Question::new("www.jitsu.test", RecordType::A).unwrap();
         let mut reply = reply_to(&question);

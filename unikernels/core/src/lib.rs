@@ -1,9 +1,11 @@
 //! What the unikernel runtime parses and decides, without a machine under it: the device tree, the
-//! command line, the XenStore protocol, and how connections are taken over. No I/O and no unsafe code, so that it is tested on the host.
+//! command line, the XenStore protocol, what becomes of SYNs, and how connections are taken over. No I/O and no unsafe
+//! code, so that it is tested on the host.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
+pub mod backlog;
 pub mod cmdline;
 pub mod ip;
 pub mod machine;

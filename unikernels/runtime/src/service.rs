@@ -5,11 +5,12 @@ use alloc::string::String;
 use alloc::vec;
 use core::time::Duration;
 
+use jitsu_rt_core::backlog::Backlog;
 use jitsu_rt_core::cmdline::CommandLine;
 use jitsu_rt_core::ip::IpConfig;
 pub use jitsu_rt_core::takeover::STACK;
 use jitsu_rt_core::takeover::{Outcome, take_over};
-use smoltcp::iface::{Config, Interface, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol,
@@ -52,7 +53,7 @@ pub trait Service {
 
 /// Brings the network up, starts the service, announces it, and runs it until the node ends the guest.
 ///
-/// `start` makes the service and opens its sockets, which must listen when it returns.
+/// `start` makes the service and opens its sockets, which must listen when it returns. None may be removed later.
 ///
 /// # Panics
 /// The command line has no usable `ip=`, or the device does not connect.
@@ -76,6 +77,7 @@ pub fn serve<S: Service>(
     let mac = EthernetAddress(device.0.mac());
     let mut interface = interface(&mut device, mac, &ip);
     let mut sockets = SocketSet::new(vec![]);
+    let mut backlog = Backlog::default();
     let mut service = start(identity, command_line, &mut sockets);
 
     device.0.wait_connected(&mut store).unwrap_or_else(|error| panic!("{error}"));
@@ -95,12 +97,14 @@ pub fn serve<S: Service>(
         let taken = control.check(&mut store).map(|records| {
             let outcome = take_over(&records, (mac, &ip), &mut interface, &mut sockets, now);
             outcome.resets.iter().for_each(|reset| device.0.send(reset));
+            backlog.note(&sockets, now);
             outcome
         });
 
-        interface.poll(now, &mut device, &mut sockets);
+        backlog.ingress(now, &mut interface, &mut device, &mut sockets);
+        egress(now, &mut interface, &mut device, &mut sockets);
         let deadline = service.poll(&mut sockets, now);
-        interface.poll(now, &mut device, &mut sockets);
+        egress(now, &mut interface, &mut device, &mut sockets);
         device.0.flush();
         if let Some(Outcome { taken, refused, .. }) = taken {
             // After the flush: what is asked for is on its way before anything else.
@@ -108,17 +112,23 @@ pub fn serve<S: Service>(
             store.poll();
             println!("took {taken} connections over, refused {refused}");
         }
-        if device.0.arm() {
+        // While nothing can be sent, time does not help: the back end's event does.
+        let can_send = device.0.can_send();
+        if device.0.arm() || (backlog.is_waiting() && can_send) {
             continue;
         }
-        // While nothing can be sent, time does not help: the back end's event does.
-        let network = if device.0.can_send() { interface.poll_at(now, &sockets) } else { None };
-        let next = [network, deadline].into_iter().flatten().min();
+        let network = if can_send { interface.poll_at(now, &sockets) } else { None };
+        let next = [network, deadline, backlog.poll_at(&sockets)].into_iter().flatten().min();
         if next.is_none_or(|next| next > now) {
             let micros = |next: Instant| Duration::from_micros(next.total_micros() as u64);
             event::wait(next.map(|next| clock::at(micros(next))));
         }
     }
+}
+
+/// Sends what the sockets have to send.
+fn egress(now: Instant, interface: &mut Interface, device: &mut NetDevice, sockets: &mut SocketSet<'static>) {
+    while interface.poll_egress(now, device, sockets) == PollResult::SocketStateChanged {}
 }
 
 fn now() -> Instant {

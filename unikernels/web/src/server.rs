@@ -1,7 +1,8 @@
 //! Connections: a fixed number of them, each bounded in memory and in time.
 //!
-//! A client that sends nothing, sends slowly or never closes is cut off when its time is up. When every
-//! connection is in use a further client is refused at once (RST), which costs no memory.
+//! A client that sends nothing, sends slowly or never closes is cut off when its time is up. What becomes of one that
+//! comes when every connection is in use, and of those that do not finish opening one, whoever polls the network decides
+//! (`jitsu-rt-core`'s `backlog`).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ pub const CONNECTIONS: usize = 16;
 pub const RECEIVE_BUFFER: usize = MAX_REQUEST;
 /// Bytes sent and not yet acknowledged.
 const SEND_BUFFER: usize = 4096;
-/// From a client's SYN until its request is complete.
+/// From when a client's connection is open until its request is complete.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// From then on until the connection is closed on both sides.
 const RESPONSE_TIME: Duration = Duration::from_secs(10);
@@ -26,7 +27,7 @@ const RESPONSE_TIME: Duration = Duration::from_secs(10);
 /// How long a client may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Patience {
-    /// From its SYN until its request is complete.
+    /// From when its connection is open until its request is complete.
     pub request: Duration,
     /// From then on until the connection is closed on both sides.
     pub response: Duration,
@@ -55,6 +56,7 @@ struct Connection {
 
 #[derive(Debug)]
 enum Phase {
+    /// No connection is open: another client's may be half open at any time.
     Listening,
     /// The request so far.
     Receiving(Vec<u8>, Instant),
@@ -119,7 +121,7 @@ impl Phase {
             listen(socket, port);
             *self = Phase::Listening;
         }
-        if matches!(self, Phase::Listening) && socket.state() != State::Listen {
+        if matches!(self, Phase::Listening) && !matches!(socket.state(), State::Listen | State::SynReceived) {
             *self = Phase::Receiving(Vec::new(), now + patience.request);
         }
         if let Phase::Receiving(request, _) = self {

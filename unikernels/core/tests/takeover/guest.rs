@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 
 use handover::{Offer, Record};
+use jitsu_rt_core::backlog::Backlog;
 use jitsu_rt_core::ip::IpConfig;
 use jitsu_rt_core::takeover::{Outcome, STACK, take_over};
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpCidr};
@@ -38,6 +39,7 @@ pub struct Guest {
     pub card: Card,
     pub interface: Interface,
     pub sockets: SocketSet<'static>,
+    backlog: Backlog,
     servers: Vec<Server>,
 }
 
@@ -73,24 +75,38 @@ impl Guest {
             Server { handle: sockets.add(socket), question: vec![], at: 0, left: 0 }
         };
         let servers = (0..connections).map(|_| server()).collect();
-        Guest { card, interface, sockets, servers }
+        Guest { card, interface, sockets, backlog: Backlog::default(), servers }
     }
 
     pub fn take_over(&mut self, now: u64, records: &[Record]) -> Outcome {
-        take_over(records, (MAC, &IP), &mut self.interface, &mut self.sockets, instant(now))
+        let outcome = take_over(records, (MAC, &IP), &mut self.interface, &mut self.sockets, instant(now));
+        self.backlog.note(&self.sockets, instant(now));
+        outcome
     }
 
     pub fn poll(&mut self, now: u64) {
-        self.interface.poll(instant(now), &mut self.card, &mut self.sockets);
-        for server in &mut self.servers {
-            server.step(self.sockets.get_mut(server.handle));
+        loop {
+            self.backlog.ingress(instant(now), &mut self.interface, &mut self.card, &mut self.sockets);
+            self.egress(now);
+            for server in &mut self.servers {
+                server.step(self.sockets.get_mut(server.handle));
+            }
+            self.egress(now);
+            if !self.backlog.is_waiting() {
+                break;
+            }
         }
-        self.interface.poll(instant(now), &mut self.card, &mut self.sockets);
+    }
+
+    fn egress(&mut self, now: u64) {
+        let Guest { interface, card, sockets, .. } = self;
+        while interface.poll_egress(instant(now), card, sockets) == PollResult::SocketStateChanged {}
     }
 
     /// When it is to be polled next.
     pub fn next(&mut self, now: u64) -> Option<u64> {
-        let next = self.interface.poll_at(instant(now), &self.sockets)?;
+        let network = self.interface.poll_at(instant(now), &self.sockets);
+        let next = network.into_iter().chain(self.backlog.poll_at(&self.sockets)).min()?;
         Some((next.total_micros() as u64).div_ceil(1000).max(now + 1))
     }
 

@@ -37,10 +37,9 @@ impl Cable {
         Cable { quality, random: Random(seed), frames: Vec::new() }
     }
 
-    /// One that is `dear` is not lost.
-    pub fn send(&mut self, now: u64, frame: Vec<u8>, dear: bool) {
+    pub fn send(&mut self, now: u64, frame: Vec<u8>) {
         let Quality { delay: (least, most), loss } = self.quality;
-        if loss == 0 || dear || self.random.below(loss) > 0 {
+        if loss == 0 || self.random.below(loss) > 0 {
             self.frames.push((now + least + self.random.below(most - least + 1), frame));
         }
     }

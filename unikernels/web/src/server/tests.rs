@@ -1,11 +1,16 @@
 //! Clients and the server on one loopback interface, with a clock of their own.
 
-use smoltcp::iface::{Config, Interface};
-use smoltcp::phy::{Loopback, Medium};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
+use jitsu_rt_core::backlog::Backlog;
+use smoltcp::iface::{Config, Interface, PollResult};
+use smoltcp::phy::{Device, Loopback, Medium, TxToken};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpAddress, IpCidr, IpProtocol,
+    Ipv4Address, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+};
 
 use super::*;
 
+const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
 const HOST: IpAddress = IpAddress::v4(127, 0, 0, 1);
 const BODY: &str = "served\n";
 /// Longer than TCP delays an acknowledgement, which a sender may wait for.
@@ -16,6 +21,7 @@ struct World {
     device: Loopback,
     interface: Interface,
     sockets: SocketSet<'static>,
+    backlog: Backlog,
     server: Server,
     next_port: u16,
 }
@@ -23,30 +29,46 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut device = Loopback::new(Medium::Ethernet);
-        let mac = HardwareAddress::Ethernet(EthernetAddress([2, 0, 0, 0, 0, 1]));
-        let mut interface = Interface::new(Config::new(mac), &mut device, Instant::ZERO);
+        let mut interface = Interface::new(Config::new(MAC.into()), &mut device, Instant::ZERO);
         interface.update_ip_addrs(|addresses| addresses.push(IpCidr::new(HOST, 8)).unwrap());
         let mut sockets = SocketSet::new(vec![]);
         let server = Server::listen(&mut sockets, 80);
-        World { now: Instant::ZERO, device, interface, sockets, server, next_port: 50_000 }
+        let backlog = Backlog::default();
+        World { now: Instant::ZERO, device, interface, sockets, backlog, server, next_port: 50_000 }
     }
 
     /// Lets `time` pass; the deadlines that the server asks for are kept.
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
-            self.interface.poll(self.now, &mut self.device, &mut self.sockets);
+            self.exchange();
             let wanted = self.server.poll(&mut self.sockets, self.now, |request| match request {
                 Ok(request) => http::response(Status::Ok, "text/plain", BODY, request.head),
                 Err(status) => http::response(*status, "text/plain", "", false),
             });
-            self.interface.poll(self.now, &mut self.device, &mut self.sockets);
+            self.exchange();
             let network = self.interface.poll_at(self.now, &self.sockets);
-            let next = [wanted, network, Some(end)].into_iter().flatten().min().unwrap();
+            let half_open = self.backlog.poll_at(&self.sockets);
+            if self.backlog.is_waiting() {
+                continue;
+            }
+            let next = [wanted, network, half_open, Some(end)].into_iter().flatten().min().unwrap();
             if self.now == end && next >= end {
                 return;
             }
             self.now = self.now.max(next);
+        }
+    }
+
+    /// Until nobody has to say anything more.
+    fn exchange(&mut self) {
+        let World { interface, device, sockets, backlog, now, .. } = self;
+        let mut quiet = 0;
+        // A question for a link address is not counted as something said.
+        while quiet < 2 {
+            backlog.ingress(*now, interface, device, sockets);
+            let sent = interface.poll_egress(*now, device, sockets) == PollResult::SocketStateChanged;
+            quiet = if sent { 0 } else { quiet + 1 };
         }
     }
 
@@ -58,6 +80,42 @@ impl World {
         let client = self.sockets.add(socket);
         self.run(TICK);
         client
+    }
+
+    /// A SYN from somewhere else, whose sender does not answer.
+    fn forge(&mut self, port: u16) {
+        let tcp = TcpRepr {
+            src_port: port,
+            dst_port: 80,
+            control: TcpControl::Syn,
+            seq_number: TcpSeqNumber(1),
+            ack_number: None,
+            window_len: 1000,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let (from, to) = (Ipv4Address::new(10, 0, 0, 1), Ipv4Address::new(127, 0, 0, 1));
+        let next_header = IpProtocol::Tcp;
+        let ip = Ipv4Repr {
+            src_addr: from,
+            dst_addr: to,
+            next_header,
+            payload_len: tcp.buffer_len(),
+            hop_limit: 64,
+        };
+        let ethernet = EthernetRepr { src_addr: MAC, dst_addr: MAC, ethertype: EthernetProtocol::Ipv4 };
+        let checksums = self.device.capabilities().checksum;
+        let device = self.device.transmit(self.now).expect("it has room");
+        device.consume(34 + tcp.buffer_len(), |frame| {
+            ethernet.emit(&mut EthernetFrame::new_unchecked(&mut *frame));
+            ip.emit(&mut Ipv4Packet::new_unchecked(&mut frame[14..]), &checksums);
+            let mut segment = TcpPacket::new_unchecked(&mut frame[34..]);
+            tcp.emit(&mut segment, &from.into(), &to.into(), &checksums);
+        });
     }
 
     fn send(&mut self, client: SocketHandle, bytes: &[u8]) {
@@ -112,8 +170,8 @@ fn nonsense_gets_an_answer() {
 fn silent_and_slow_clients_are_cut_off() {
     let mut world = World::new();
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| world.connect()).collect();
-    let refused = world.connect();
-    assert_eq!(world.state(refused), State::Closed, "all connections are in use");
+    let further = world.connect();
+    assert_eq!(world.state(further), State::SynSent, "all connections are in use, and it is not refused");
     for _ in 0..9 {
         for client in &clients {
             assert_eq!(world.state(*client), State::Established);
@@ -128,6 +186,23 @@ fn silent_and_slow_clients_are_cut_off() {
     let client = world.connect();
     world.send(client, b"HEAD / HTTP/1.0\r\n\r\n");
     assert!(world.finish(client).starts_with("HTTP/1.1 200 "));
+    // The third time that it sends its SYN, after 7 s, there is room.
+    world.run(Duration::from_secs(2));
+    world.send(further, b"HEAD / HTTP/1.0\r\n\r\n");
+    assert!(world.finish(further).starts_with("HTTP/1.1 200 "));
+}
+
+/// What is half open has no client yet, and may be another's at any time.
+#[test]
+fn time_runs_from_when_a_connection_is_open() {
+    let mut world = World::new();
+    (0..CONNECTIONS as u16).for_each(|port| world.forge(port));
+    world.run(REQUEST_TIME - Duration::from_secs(1));
+    let client = world.connect();
+    assert_eq!(world.state(client), State::Established);
+    world.run(REQUEST_TIME - Duration::from_secs(1));
+    world.send(client, b"GET / HTTP/1.0\r\n\r\n");
+    assert!(world.finish(client).ends_with(BODY));
 }
 
 #[test]
