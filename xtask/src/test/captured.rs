@@ -106,7 +106,7 @@ impl Captured {
     /// Has the client connect, and sees that each connection got its page.
     fn served(&self, arguments: &str, pages: u32) -> Result<cold::Report> {
         // The cable of the one before goes some time after its owner.
-        self.node.shell("while test -e /sys/class/net/probe0; do usleep 10000; done")?;
+        self.node.shell("while ls /sys/class/net | grep -q ^probe; do usleep 10000; done")?;
         let mut mark = self.node.mark();
         self.node.send_line(&format!("cold {NODE} {arguments}"))?;
         let what = "the client inside the node";

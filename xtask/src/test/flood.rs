@@ -136,7 +136,7 @@ fn resident(node: &RunningNode) -> Result<u64> {
 }
 
 fn as_before(node: &RunningNode, note: &RefCell<Option<String>>) -> Result<()> {
-    node.shell("while test -e /sys/class/net/probe0; do usleep 10000; done")?;
+    node.shell("while ls /sys/class/net | grep -q ^probe; do usleep 10000; done")?;
     let mut mark = node.mark();
     node.send_line(&format!("cold {NODE} f {AFTERWARDS} 10.0.1.104 connect"))?;
     let what = "the client inside the node";
