@@ -6,7 +6,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{MsgFlags, recv, send};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::sys;
@@ -98,13 +97,11 @@ impl Port {
     /// Hands out each segment seen since the last call, cut to its headers, until there is none.
     pub fn seen(&self, mut segment: impl FnMut(&[u8])) {
         let mut buffer = [0; SEEN];
-        let receive = |buffer: &mut [u8]| {
-            let receive = |socket: &OwnedFd| Ok(recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?);
-            self.socket.try_io(Interest::READABLE, receive)
-        };
-        while let Ok(length) = receive(&mut buffer) {
+        // At once, whatever tokio knows of it: that may be of before the last segment.
+        while let Ok(length) = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
             segment(&buffer[..length]);
         }
+        sys::has_been_read(&self.socket);
     }
 
     /// Frames that the kernel has sent to the guest since the interface was made.

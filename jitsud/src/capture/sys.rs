@@ -42,6 +42,13 @@ pub fn readiness_of_socket(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
+/// Has tokio wait for the next event of a file that has been read until it was empty. `AsyncFd::try_io` alone will not
+/// do for reading: it does not even try when the last event is not known yet.
+pub fn has_been_read<T: AsRawFd>(file: &AsyncFd<T>) {
+    let nothing = |_: &T| Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    let _ = file.try_io(Interest::READABLE, nothing);
+}
+
 /// A packet socket on the interface `index` that receives, in either direction, what `filter` accepts.
 pub fn packet_socket(index: u32, filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;

@@ -44,9 +44,15 @@ impl Tap {
     /// The length of the next frame, which is now in `buffer`; `None` when there is none. What is longer than
     /// `buffer` is cut.
     pub fn read(&self, buffer: &mut [u8]) -> Option<usize> {
-        let read = |mut file: &File| io::Read::read(&mut file, buffer);
-        // Nothing is wrong with a tap but that it is empty, or down.
-        self.file.try_io(tokio::io::Interest::READABLE, read).ok()
+        // At once, whatever tokio knows of it: that may be of before the last frame.
+        match io::Read::read(&mut self.file.get_ref(), buffer) {
+            Ok(length) => Some(length),
+            // Nothing is wrong with a tap but that it is empty, or down.
+            Err(_) => {
+                sys::has_been_read(&self.file);
+                None
+            }
+        }
     }
 
     /// Sends a frame out through the bridge. The kernel drops it when it is in need of memory.

@@ -146,7 +146,8 @@ fn as_before(node: &RunningNode, note: &RefCell<Option<String>>) -> Result<()> {
         serde_json::from_str(json).with_context(|| format!("reading what it printed: {json}"))?;
     note.replace(Some(format!("{} pages, {} SYNs sent again", report.pages, report.syn_retransmits)));
     ensure!(report.pages == AFTERWARDS, "{} pages came: {:#?}", report.pages, report.failures);
-    let again = (report.syn_retransmits, report.resets);
-    ensure!(again == (0, 0), "{} SYNs were sent again, {} resets", again.0, again.1);
+    ensure!(report.resets == 0, "{} resets", report.resets);
+    // The guest that was flooded may still hold half-open connections that are too young to give way.
+    ensure!(report.syn_retransmits <= 1, "{} SYNs were sent again", report.syn_retransmits);
     Ok(())
 }
