@@ -76,9 +76,11 @@ impl Ring {
         self.0.store(CONNECTION, XENSTORE_CONNECTED);
     }
 
-    /// Whether the guest wants nothing: neither to be heard nor to begin anew.
+    /// Whether the guest wants nothing, neither to be heard nor to begin anew, and has not made nonsense of the answers'
+    /// indices.
     pub fn is_quiet(&self) -> bool {
-        self.0.load(REQ_CONS) == self.0.load(REQ_PROD) && !self.wants_reconnection()
+        let unread = self.0.load(RSP_PROD).wrapping_sub(self.0.load(RSP_CONS));
+        self.0.load(REQ_CONS) == self.0.load(REQ_PROD) && unread <= SIZE && !self.wants_reconnection()
     }
 
     /// Copies the waiting request bytes into `buffer` and returns them; they stay in the ring until
