@@ -17,7 +17,7 @@ use std::time::Duration;
 /// The tests, in order. Each goes on where the one before has stopped.
 const NAMES: [&str; 5] = [
     "100 services at once: each is summoned, then all answer together",
-    "100 services at once: creating the 100th takes at most 1.2 times as long as the first",
+    "100 services at once: creating the 100th takes at most 1.2 times as long as the first, and 3 ms",
     "100 services at once: one that is larger than what is free is refused, and the others go on",
     "100 services at once: of 60 more at the same moment those are started that fit, and the others go on",
     "100 services at once: what was refused is started when another one has gone",
@@ -46,6 +46,10 @@ const LARGE_MEMORY: u32 = 512;
 
 /// The longest that the last creation may take, compared with the first, in percent.
 const MAX_RATIO: u64 = 120;
+
+/// The longest that a creation may take, in nanoseconds. Here one start follows the other at once, and dom0's kernel makes
+/// interfaces after domains; at other times it does so in between, on the one processor that there is.
+const MAX_NS: u64 = 3_000_000;
 
 /// Why one is refused when dom0 has no room for what it would have to map.
 const NO_ROOM_IN_DOM0: &str = "dom0 has not enough memory";
@@ -156,6 +160,7 @@ fn the_last_is_like_the_first(crowded: &mut Crowded) -> Result<()> {
         Ok(all[all.len() / 2])
     };
     let (begin, end) = (median(1..=10)?, median(CROWD - 9..=CROWD)?);
+    ensure!(end <= MAX_NS, "a median of {} ms", ms(end));
     ensure!(end * 100 <= begin * MAX_RATIO, "medians of ten: {} and {} ms", ms(begin), ms(end));
     Ok(())
 }
