@@ -28,6 +28,7 @@ use rtnetlink::{
 use tokio::time::timeout;
 use xen_sys::DomId;
 
+use crate::capture::TAP;
 use crate::config::{Addressing, Interface, InterfaceKind, Mac};
 use crate::text::chain;
 use announcements::{Announced, Announcements};
@@ -389,10 +390,11 @@ fn kind(link: &LinkMessage) -> InterfaceKind {
         LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
         _ => false,
     });
-    let guests = name(link).is_none_or(|name| Vif::parse(name).is_some());
+    // That of a guest, or the tap that an earlier daemon has left.
+    let own = name(link).is_none_or(|name| Vif::parse(name).is_some() || name == TAP);
     match link.header.link_layer_type {
         _ if is_bridge => InterfaceKind::Bridge,
-        LinkLayerType::Ether if !guests => InterfaceKind::Ethernet,
+        LinkLayerType::Ether if !own => InterfaceKind::Ethernet,
         _ => InterfaceKind::Other,
     }
 }

@@ -56,7 +56,7 @@ use probe::Probe;
 use tap::Tap;
 
 /// The tap's name. The paper calls this part of a node Synjitsu.
-const TAP: &str = "synjitsu";
+pub const TAP: &str = "synjitsu";
 
 /// Frames that are taken from the tap at a time, before anything else has its turn.
 const BATCH: usize = 64;

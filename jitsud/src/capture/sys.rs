@@ -10,10 +10,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+nix::ioctl_write_int_bad!(tun_set_persist, nix::request_code_write!(b'T', 203, size_of::<libc::c_int>()));
 nix::ioctl_write_int_bad!(tun_set_iff, nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()));
 
-/// Makes an open `/dev/net/tun` the tap `name`, without a header in front of its frames. The kernel has
-/// all checksums filled in, and frames cut to the MTU: nothing else was agreed to.
+/// Makes an open `/dev/net/tun` the tap `name`, which stays when the file is closed, without a header in front of its
+/// frames. The kernel has all checksums filled in, and frames cut to the MTU: nothing else was agreed to.
 pub fn name_tap(tun: &File, name: &str) -> io::Result<()> {
     // SAFETY: all zeros is a value of this plain struct.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -26,6 +27,8 @@ pub fn name_tap(tun: &File, name: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: the kernel reads and writes one `ifreq`, which lives until the call returns.
     unsafe { tun_set_iff(tun.as_raw_fd(), (&raw mut request) as usize as _) }?;
+    // SAFETY: the call takes a number.
+    unsafe { tun_set_persist(tun.as_raw_fd(), 1) }?;
     Ok(())
 }
 

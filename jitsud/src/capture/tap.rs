@@ -12,7 +12,8 @@ use super::sys;
 /// The device that taps are made with. There when the module `tun` is loaded.
 const TUN: &str = "/dev/net/tun";
 
-/// The tap. It goes with this process.
+/// The tap. It stays when this process ends, and so do the bridge's entries that point at it: what comes for services that
+/// are not up is lost until the next daemon opens it, and not sent to everybody else.
 #[derive(Debug)]
 pub struct Tap {
     file: AsyncFd<File>,
@@ -20,10 +21,10 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Makes it. Down, and no port of anything yet.
+    /// Makes it, or opens the one that an earlier daemon has left. A new one is down, and no port of anything yet.
     ///
     /// # Errors
-    /// The kernel has no taps, or has one of that name in use.
+    /// The kernel has no taps, or another process has that one.
     pub fn open(name: &str) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(TUN)?;
         sys::name_tap(&file, name)?;
