@@ -6,6 +6,7 @@
 use capture::{Direction, FlowBounds, Flows, Moment, ServiceId};
 use libfuzzer_sys::fuzz_target;
 
+// Modules of capture's tests, of which a target uses a part.
 #[allow(dead_code)]
 #[path = "../../capture/tests/capture/build.rs"]
 mod build;

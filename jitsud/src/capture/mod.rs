@@ -35,7 +35,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::handover::{Offer, Record};
 use capture::{Capture, EthernetAddress, LONGEST, Phase, Sink};
@@ -492,7 +491,7 @@ fn at(moment: Moment) -> capture::Moment {
     capture::Moment(moment.0)
 }
 
+/// Waits for a deadline of the core's.
 async fn sleep_until(moment: capture::Moment) {
-    let delay = moment.since(at(Moment::now()));
-    tokio::time::sleep(delay.max(Duration::ZERO)).await;
+    tokio::time::sleep(moment.since(at(Moment::now()))).await;
 }
