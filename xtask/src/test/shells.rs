@@ -23,7 +23,7 @@ const TESTS: [Test; 4] = [
 ];
 
 /// And that of the node without.
-const WITHOUT: &str = "no shells: 100 summons, from the query to the first byte in 15 ms";
+const WITHOUT: &str = "no shells: 100 summons, from the query to the first byte in 15 ms, a domain in 3 ms";
 
 /// Services that are summoned one after another, and their memory in MiB.
 const SERVICES: usize = 100;
@@ -54,6 +54,8 @@ const KILLED_AFTER_US: [u32; 6] = [0, 50_000, 100_000, 110_000, 130_000, 160_000
 /// Longest medians from the query to the first byte.
 const WITH_SHELLS_NS: u64 = 8_000_000;
 const WITHOUT_SHELLS_NS: u64 = 15_000_000;
+/// And of making a domain.
+const CREATION_NS: u64 = 3_000_000;
 
 /// The 99th percentile is at most so many times the median.
 const TAIL: u64 = 2;
@@ -135,8 +137,9 @@ impl Warm {
         }
     }
 
-    /// Summons all services, each when the one before has gone. Returns the status right after the last one.
-    fn series(&self, bar_ns: u64) -> Result<Status> {
+    /// Summons all services, each when the one before has gone. Returns the status right after the last one, and how
+    /// long domains took, sorted.
+    fn series(&self, bar_ns: u64) -> Result<(Status, Vec<u64>)> {
         let series = self.node.series_with_rests(&format!("d{{1..{SERVICES}}}"), REST)?;
         let crowd = series.end.map_err(anyhow::Error::msg)?;
         let status: Status = serde_json::from_value(crowd.status).context("reading the status")?;
@@ -164,7 +167,7 @@ impl Warm {
         let (median, tail) = (at(&waited, 50), at(&waited, 99));
         ensure!(median <= bar_ns, "a median of {} ms", ms(median));
         ensure!(tail <= TAIL * median, "99 % in {} ms, with a median of {} ms", ms(tail), ms(median));
-        Ok(status)
+        Ok((status, built))
     }
 }
 
@@ -183,7 +186,7 @@ fn sorted(mut all: Vec<u64>) -> Vec<u64> {
 fn with_shells(warm: &Warm) -> Result<()> {
     let node = &warm.node.0;
     let before = node.status_with_shells()?;
-    let status = warm.series(WITH_SHELLS_NS)?;
+    let (status, _) = warm.series(WITH_SHELLS_NS)?;
     let taken = status.shells.taken - before.shells.taken;
     ensure!(taken == SERVICES as u64, "{taken} of {SERVICES} services had shells");
     let last = status.service(&format!("d{SERVICES}"))?;
@@ -193,8 +196,9 @@ fn with_shells(warm: &Warm) -> Result<()> {
 
 fn without_shells(warm: &Warm) -> Result<()> {
     let before = warm.node.0.status()?;
-    let status = warm.series(WITHOUT_SHELLS_NS)?;
+    let (status, built) = warm.series(WITHOUT_SHELLS_NS)?;
     ensure!((status.shells.wanted, status.shells.taken) == (0, 0), "{:?}", status.shells);
+    ensure!(at(&built, 50) <= CREATION_NS, "making a domain takes {} ms", ms(at(&built, 50)));
     ensure_as(&before, &warm.node.0.status_as_before(&before)?)
 }
 
