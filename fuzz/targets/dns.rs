@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ kernel = "any"
 "#;
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
 
-fn zone() -> &'static Zone {
-    static ZONE: OnceLock<Zone> = OnceLock::new();
+fn zone() -> &'static Arc<Zone> {
+    static ZONE: OnceLock<Arc<Zone>> = OnceLock::new();
     ZONE.get_or_init(|| {
         let probe = |_: &Path| -> io::Result<KernelHead> {
             let mut head = [0; HEAD_BYTES];
@@ -46,7 +46,7 @@ fn zone() -> &'static Zone {
         let addressing = draft.node.addressing.expect("an address");
         let loaded = draft.resolve(addressing, &[], Duration::ZERO);
         assert_eq!((loaded.problems.len(), loaded.config.services.len()), (0, 1));
-        Zone::new(&loaded.config).expect("good names")
+        Arc::new(Zone::new(&loaded.config).expect("good names"))
     })
 }
 

@@ -21,6 +21,6 @@ mod server;
 mod tests;
 mod zone;
 
-pub use reply::{Transport, reply};
+pub use reply::{Begun, Transport, begin, reply};
 pub use server::serve;
 pub use zone::{Verdict, Zone};

@@ -1,6 +1,8 @@
 //! From a message to its reply (RFC 1035, section 4; RFC 6891 for EDNS).
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 
 use hickory_server::net::xfer::Protocol;
 use hickory_server::proto::op::{Edns, LowerQuery, Metadata, OpCode, ResponseCode};
@@ -12,7 +14,7 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 
 use super::zone::{Refusal, Verdict, Zone, address_record};
 use crate::directory::Moment;
-use crate::summoner::{SummonError, Summoner};
+use crate::summoner::{ServiceId, SummonError, Summoner};
 
 /// Bytes of a message's header.
 const HEADER: usize = 12;
@@ -61,26 +63,36 @@ pub enum Transport {
     Tcp,
 }
 
-/// The reply to one message, or `None` where silence is right: for what is too short to be a message, and for
-/// replies, lest two servers talk to each other for ever.
-pub async fn reply(
+/// How far a message has been dealt with.
+pub enum Begun {
+    /// This is the reply.
+    Now(Vec<u8>),
+    /// There is none: it is too short to be a message, or is a reply itself, and two servers are not to talk to each
+    /// other for ever.
+    Silence,
+    /// The reply comes when a service has been summoned.
+    Later(Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>),
+}
+
+/// Deals with one message as far as that takes no waiting.
+pub fn begin(
     message: &[u8],
     peer: SocketAddr,
     transport: Transport,
     received: Moment,
-    zone: &Zone,
+    zone: &Arc<Zone>,
     summoner: &Summoner,
-) -> Option<Vec<u8>> {
-    let header = message.get(..HEADER)?;
+) -> Begun {
+    let Some(header) = message.get(..HEADER) else { return Begun::Silence };
     if header[2] & IS_REPLY != 0 {
-        return None;
+        return Begun::Silence;
     }
     if OpCode::from_u8((header[2] & OPCODE_MASK) >> 3) != OpCode::Query {
-        return Some(bare_reply(header, ResponseCode::NotImp));
+        return Begun::Now(bare_reply(header, ResponseCode::NotImp));
     }
     // Exactly one question (RFC 9619), of a name that stands there whole.
     if header[4..6] != [0, 1] || !stands_whole(&message[HEADER..]) {
-        return Some(bare_reply(header, ResponseCode::FormErr));
+        return Begun::Now(bare_reply(header, ResponseCode::FormErr));
     }
     let protocol = match transport {
         Transport::Udp => Protocol::Udp,
@@ -90,18 +102,55 @@ pub async fn reply(
         Ok(request) => request,
         Err(error) => {
             tracing::debug!(%peer, "malformed DNS message: {error}");
-            return Some(bare_reply(header, ResponseCode::FormErr));
+            return Begun::Now(bare_reply(header, ResponseCode::FormErr));
         }
     };
-    let query = request.queries.queries().first()?;
+    let Some(query) = request.queries.queries().first() else { return Begun::Silence };
     let outcome = if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         Outcome::error(ResponseCode::BADVERS)
     } else {
-        decide(query, peer.ip(), received, zone, summoner).await
+        match decide(query, peer.ip(), zone) {
+            Decided::Now(outcome) => outcome,
+            Decided::Summon(service) => {
+                let (zone, summoner) = (Arc::clone(zone), summoner.clone());
+                return Begun::Later(Box::pin(async move {
+                    let outcome = summon(&request, service, received, &summoner).await;
+                    encode_or_fail(&request, transport, &outcome, &zone)
+                }));
+            }
+        }
     };
-    encode(&request, transport, &outcome, zone)
-        .inspect_err(|error| tracing::error!(%peer, "a DNS reply could not be encoded: {error}"))
-        .or_else(|_| encode(&request, transport, &Outcome::error(ResponseCode::ServFail), zone))
+    match encode_or_fail(&request, transport, &outcome, zone) {
+        Some(reply) => Begun::Now(reply),
+        None => Begun::Silence,
+    }
+}
+
+/// The reply to one message, if there is one; see [`begin`].
+pub async fn reply(
+    message: &[u8],
+    peer: SocketAddr,
+    transport: Transport,
+    received: Moment,
+    zone: &Arc<Zone>,
+    summoner: &Summoner,
+) -> Option<Vec<u8>> {
+    match begin(message, peer, transport, received, zone, summoner) {
+        Begun::Now(reply) => Some(reply),
+        Begun::Silence => None,
+        Begun::Later(reply) => reply.await,
+    }
+}
+
+fn encode_or_fail(
+    request: &Request,
+    transport: Transport,
+    outcome: &Outcome,
+    zone: &Zone,
+) -> Option<Vec<u8>> {
+    encode(request, transport, outcome, zone)
+        .inspect_err(|error| tracing::error!("a DNS reply could not be encoded: {error}"))
+        .or_else(|_| encode(request, transport, &Outcome::error(ResponseCode::ServFail), zone))
         .ok()
 }
 
@@ -166,14 +215,14 @@ impl Outcome {
     }
 }
 
-async fn decide(
-    query: &LowerQuery,
-    source: IpAddr,
-    received: Moment,
-    zone: &Zone,
-    summoner: &Summoner,
-) -> Outcome {
-    match zone.ask(query.name(), query.query_class(), query.query_type(), source) {
+/// What is to be done about a question.
+enum Decided {
+    Now(Outcome),
+    Summon(ServiceId),
+}
+
+fn decide(query: &LowerQuery, source: IpAddr, zone: &Zone) -> Decided {
+    Decided::Now(match zone.ask(query.name(), query.query_class(), query.query_type(), source) {
         Verdict::Answer(records) => Outcome::answer(records),
         Verdict::NoData => Outcome::absence(ResponseCode::NoError),
         Verdict::NoSuchName => Outcome::absence(ResponseCode::NXDomain),
@@ -181,18 +230,26 @@ async fn decide(
         Verdict::Tell(address) => {
             Outcome::answer(vec![address_record(query.original().name().clone(), NOTHING_PROMISED, address)])
         }
-        Verdict::Summon(service) => match summoner.summon(service, received.0).await {
-            Ok(summoned) => {
-                let ttl = u32::try_from(summoned.ttl.as_secs()).unwrap_or(u32::MAX);
-                // The name as it was asked, in its spelling, so that it is compressed to a pointer.
-                let name: Name = query.original().name().clone();
-                Outcome::answer(vec![address_record(name, ttl, summoned.address)])
-            }
-            Err(error) => {
-                tracing::info!(name = %query.name(), "cannot be summoned: {error}");
-                Outcome::failure(&error)
-            }
-        },
+        Verdict::Summon(service) => return Decided::Summon(service),
+    })
+}
+
+async fn summon(request: &Request, service: ServiceId, received: Moment, summoner: &Summoner) -> Outcome {
+    let outcome = summoner.summon(service, received.0).await;
+    let Some(query) = request.queries.queries().first() else {
+        return Outcome::error(ResponseCode::ServFail);
+    };
+    match outcome {
+        Ok(summoned) => {
+            let ttl = u32::try_from(summoned.ttl.as_secs()).unwrap_or(u32::MAX);
+            // The name as it was asked, in its spelling, so that it is compressed to a pointer.
+            let name: Name = query.original().name().clone();
+            Outcome::answer(vec![address_record(name, ttl, summoned.address)])
+        }
+        Err(error) => {
+            tracing::info!(name = %query.name(), "cannot be summoned: {error}");
+            Outcome::failure(&error)
+        }
     }
 }
 

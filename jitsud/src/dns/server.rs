@@ -2,8 +2,7 @@
 //!
 //! What is bounded, and what happens at the bound: questions in progress over UDP (further ones are dropped;
 //! clients ask again), TCP connections (further ones wait in the kernel's queue), the time a TCP client may
-//! take (its connection is closed). Each message is handled in a task of its own, so that a panic over one
-//! message would cost that message alone.
+//! take (its connection is closed). Only a question that has to wait becomes a task of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Zone;
-use super::reply::{Transport, reply};
+use super::reply::{Begun, Transport, begin, reply};
 use crate::directory::Moment;
 use crate::listener::Listener;
 use crate::summoner::Summoner;
@@ -75,21 +74,30 @@ async fn serve_udp(socket: UdpSocket, zone: &Arc<Zone>, summoner: &Summoner) {
                 continue;
             }
         };
-        let received = Moment::now();
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             tracing::warn!(%peer, "DNS over UDP: {MAX_QUESTIONS} questions wait; one is dropped");
             continue;
         };
-        let message = buffer[..length].to_vec();
-        let (socket, zone, summoner) = (Arc::clone(&socket), Arc::clone(zone), summoner.clone());
-        tasks.spawn(async move {
-            let _permit = permit;
-            if let Some(bytes) = reply(&message, peer, Transport::Udp, received, &zone, &summoner).await
-                && let Err(error) = socket.send_to(&bytes, peer).await
-            {
-                tracing::debug!(%peer, "DNS over UDP: cannot send: {error}");
+        let message = &buffer[..length];
+        match begin(message, peer, Transport::Udp, Moment::now(), zone, summoner) {
+            Begun::Silence => {}
+            Begun::Now(reply) => send(&socket, &reply, peer).await,
+            Begun::Later(reply) => {
+                let socket = Arc::clone(&socket);
+                tasks.spawn(async move {
+                    let _permit = permit;
+                    if let Some(reply) = reply.await {
+                        send(&socket, &reply, peer).await;
+                    }
+                });
             }
-        });
+        }
+    }
+}
+
+async fn send(socket: &UdpSocket, reply: &[u8], peer: SocketAddr) {
+    if let Err(error) = socket.send_to(reply, peer).await {
+        tracing::debug!(%peer, "DNS over UDP: cannot send: {error}");
     }
 }
 
@@ -120,7 +128,7 @@ async fn serve_tcp(listener: &Listener, zone: &Arc<Zone>, summoner: &Summoner) {
 async fn converse(
     mut stream: TcpStream,
     peer: SocketAddr,
-    zone: &Zone,
+    zone: &Arc<Zone>,
     summoner: &Summoner,
 ) -> io::Result<()> {
     loop {

@@ -307,7 +307,7 @@ async fn who_is_not_served_is_told_why() {
         (SummonError::Busy, other, "too many requests wait for this service"),
         (SummonError::ShuttingDown, not_ready, "the node is shutting down"),
     ];
-    let (zone, peer) = (Zone::new(&config()).unwrap(), (Ipv4Addr::LOCALHOST, 4711).into());
+    let (zone, peer) = (Arc::new(Zone::new(&config()).unwrap()), (Ipv4Addr::LOCALHOST, 4711).into());
     for (error, code, text) in table {
         for with_edns in [false, true] {
             let (summoner, mut requests) = Summoner::new(1);

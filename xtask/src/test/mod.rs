@@ -95,6 +95,9 @@ pub fn run(args: &Args) -> ExitCode {
             fail::report(&error)
         }
     };
+    if !report.failures.is_empty() {
+        print!("\nWhat failed:\n{}", report.failures);
+    }
     println!("{} passed, {} failed", report.passed, report.failed);
     code
 }
@@ -238,6 +241,8 @@ impl Context {
 struct Report {
     passed: u32,
     failed: u32,
+    /// What failed, and how, to be told again when everything else has scrolled by.
+    failures: String,
 }
 
 impl Report {
@@ -257,7 +262,7 @@ impl Report {
         // So that it is seen while the test runs; a terminal that is gone is noticed by println.
         let _ = std::io::stdout().flush();
         let (begin, outcome) = (Instant::now(), test());
-        self.conclude(begin, note.take(), outcome)
+        self.conclude(name, begin, note.take(), outcome)
     }
 
     /// As [`Report::check`], for a test that prints lines of its own.
@@ -265,10 +270,16 @@ impl Report {
         println!("{name}:");
         let (begin, outcome) = (Instant::now(), test());
         print!("{name} ... ");
-        self.conclude(begin, None, outcome)
+        self.conclude(name, begin, None, outcome)
     }
 
-    fn conclude<T>(&mut self, begin: Instant, note: Option<String>, outcome: Result<T>) -> Option<T> {
+    fn conclude<T>(
+        &mut self,
+        name: &str,
+        begin: Instant,
+        note: Option<String>,
+        outcome: Result<T>,
+    ) -> Option<T> {
         let took = format!("{:.2} s", begin.elapsed().as_secs_f64());
         let note = note.map_or(String::new(), |note| format!(", {note}"));
         match outcome {
@@ -280,10 +291,13 @@ impl Report {
             Err(error) => {
                 self.failed += 1;
                 println!("FAILED ({took}{note})");
-                for (depth, cause) in error.chain().enumerate() {
+                let causes = error.chain().enumerate().map(|(depth, cause)| {
                     let indented = cause.to_string().replace('\n', "\n    ");
-                    println!("    {}{indented}", if depth == 0 { "" } else { "because: " });
-                }
+                    format!("    {}{indented}\n", if depth == 0 { "" } else { "because: " })
+                });
+                let causes: String = causes.collect();
+                print!("{causes}");
+                self.failures += &format!("{name} ... FAILED ({took}{note})\n{causes}");
                 None
             }
         }
@@ -300,6 +314,7 @@ mod tests {
         assert_eq!(report.check("good", || Ok(1)), Some(1));
         assert_eq!(report.check("bad", || -> Result<()> { anyhow::bail!("on purpose") }), None);
         assert_eq!((report.passed, report.failed), (1, 1));
+        assert!(report.failures.starts_with("bad ... FAILED") && report.failures.contains("on purpose"));
     }
 
     #[test]

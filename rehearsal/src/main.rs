@@ -1,0 +1,78 @@
+//! What faces the network, on any Linux: jitsud's DNS server and HTTP port over its directory of services, with
+//! domains that are only pretended. It is what tests of these faces talk to, and what one works on the page with.
+//! It proves nothing about Xen, and never goes into an image.
+//!
+//! When it answers, it prints its addresses as a line of JSON: `{"dns":"127.0.0.1:5353","http":"127.0.0.1:8080"}`.
+
+mod configuration;
+mod stage;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use jitsud::summoner::Summoner;
+use jitsud::{dns, status};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Requests that may wait to be looked at, as in jitsud.
+const REQUESTS: usize = 512;
+
+/// jitsud's DNS and HTTP on ports of this host, over domains that are only pretended
+#[derive(Parser)]
+#[command(
+    after_help = "A service whose kernel is \"fails\" cannot be built; one whose kernel is \"hangs\" is never \
+                        ready.\n\nExample:\n  rehearsal --config jitsu.toml --dns 127.0.0.1:5353 --http 127.0.0.1:8080"
+)]
+struct Args {
+    /// The node and its services; addresses must be static, kernels need not be there
+    #[arg(long)]
+    config: PathBuf,
+    /// Where DNS is answered; port 0 for any that is free
+    #[arg(long, default_value = "127.0.0.1:0")]
+    dns: SocketAddr,
+    /// Where HTTP is answered
+    #[arg(long, default_value = "127.0.0.1:0")]
+    http: SocketAddr,
+    /// How long a domain takes to be built, in milliseconds
+    #[arg(long, default_value_t = 3)]
+    build_ms: u64,
+    /// How long it then takes to get ready, in milliseconds
+    #[arg(long, default_value_t = 10)]
+    boot_ms: u64,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let loaded = configuration::load(&args.config)?;
+    let zone = Arc::new(dns::Zone::new(&loaded.config)?);
+
+    let tcp = TcpListener::bind(args.dns).await.with_context(|| format!("TCP {}", args.dns))?;
+    let at = tcp.local_addr()?;
+    let udp = UdpSocket::bind(at).await.with_context(|| format!("UDP {at}"))?;
+    let http = TcpListener::bind(args.http).await.with_context(|| format!("TCP {}", args.http))?;
+    println!("{}", serde_json::json!({ "dns": at, "http": http.local_addr()? }));
+
+    let (summoner, requests) = Summoner::new(REQUESTS);
+    let shutdown = CancellationToken::new();
+    let pace = stage::Pace {
+        build: Duration::from_millis(args.build_ms),
+        boot: Duration::from_millis(args.boot_ms),
+    };
+    let stage = stage::Stage::new(loaded, pace);
+    tokio::select! {
+        () = dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()) => {}
+        () = status::serve(http, summoner, shutdown.clone()) => {}
+        () = stage.run(requests) => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! The directory, with something that does for its effects what the node would do, after a while.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jitsud::config::Loaded;
+use jitsud::directory::{Directory, Effect, Incarnation, Input, Moment, Stage as Step, Ticket};
+use jitsud::schema::{Facts, NodeStatus, Versions, Xen};
+use jitsud::summoner::{Request, SummonError, Summoned};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+use xen_sys::DomId;
+
+/// All the memory there is, for the page to show.
+const MEMORY: u64 = 1 << 30;
+
+/// How long things take.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// To build a domain.
+    pub build: Duration,
+    /// To get ready after that.
+    pub boot: Duration,
+}
+
+/// What has happened to a pretended domain.
+enum Report {
+    Input(Input),
+    Step(Incarnation, Step),
+}
+
+/// The node behind the faces.
+pub struct Stage {
+    loaded: Loaded,
+    pace: Pace,
+    directory: Directory,
+    tickets: HashMap<Ticket, oneshot::Sender<Result<Summoned, SummonError>>>,
+    next_ticket: u64,
+    next_domid: u16,
+    reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
+}
+
+impl Stage {
+    /// A node whose services are off.
+    pub fn new(loaded: Loaded, pace: Pace) -> Self {
+        let directory = Directory::new(&loaded.config, Moment::now());
+        Stage {
+            loaded,
+            pace,
+            directory,
+            tickets: HashMap::new(),
+            next_ticket: 0,
+            next_domid: 1,
+            reports: mpsc::unbounded_channel(),
+        }
+    }
+
+    /// Works until nobody can ask any more.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        loop {
+            let deadline = self.directory.next_deadline();
+            let until = async {
+                match deadline {
+                    Some(at) => sleep_until(Instant::now() + at.since(Moment::now())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => self.request(request),
+                    None => return,
+                },
+                Some(report) = self.reports.1.recv() => match report {
+                    Report::Input(input) => self.input(input),
+                    Report::Step(incarnation, step) => self.directory.stage(incarnation, step, Moment::now()),
+                },
+                () = until => self.input(Input::Timer),
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Summon { service, received, answer } => {
+                let ticket = Ticket(self.next_ticket);
+                self.next_ticket += 1;
+                self.tickets.insert(ticket, answer);
+                self.input(Input::Summon { service, received: Moment(received), ticket });
+            }
+            Request::Status { answer } => drop(answer.send(self.status())),
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        for effect in self.directory.handle(Moment::now(), input) {
+            match effect {
+                Effect::Build { incarnation } => self.build(incarnation),
+                Effect::Destroy { incarnation, .. } => {
+                    self.report(Report::Input(Input::Stopped { incarnation }));
+                }
+                Effect::WithdrawIfIdle { incarnation, .. } => {
+                    self.report(Report::Input(Input::Withdrawn { incarnation }));
+                }
+                Effect::Survey => self.report(Report::Input(Input::Traffic(Vec::new()))),
+                // Nobody is there who could refuse to end: it is destroyed when its time is over.
+                Effect::ShutDown { .. } => {}
+                Effect::Restore { .. } | Effect::Pause { .. } | Effect::Resume { .. } => {}
+                Effect::Answer { ticket, outcome } => {
+                    if let Some(answer) = self.tickets.remove(&ticket) {
+                        let _gone = answer.send(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    fn report(&self, report: Report) {
+        let _closed = self.reports.0.send(report);
+    }
+
+    fn build(&mut self, incarnation: Incarnation) {
+        let domid = DomId(self.next_domid);
+        self.next_domid = self.next_domid % 0x7fef + 1;
+        let kernel = self.loaded.config.services[incarnation.service.0].kernel.clone();
+        let is = |name: &str| kernel.file_name().is_some_and(|file| file == name);
+        let (fails, hangs) = (is("fails"), is("hangs"));
+        let (pace, reports) = (self.pace, self.reports.0.clone());
+        tokio::spawn(async move {
+            let report = |input| drop(reports.send(Report::Input(input)));
+            let step = |step| drop(reports.send(Report::Step(incarnation, step)));
+            report(Input::Committed { incarnation });
+            step(Step::BuildStarted);
+            sleep(pace.build).await;
+            if fails {
+                let reason = "its kernel is \"fails\"".to_owned();
+                return report(Input::BuildFailed { incarnation, reason });
+            }
+            step(Step::DomainCreated);
+            step(Step::Unpaused);
+            report(Input::Built { incarnation, domid });
+            if hangs {
+                return;
+            }
+            sleep(pace.boot).await;
+            step(Step::VifUp);
+            report(Input::Ready { incarnation, at: Moment::now() });
+        });
+    }
+
+    fn status(&self) -> NodeStatus {
+        let used: u64 = self
+            .directory
+            .entries()
+            .iter()
+            .filter(|entry| entry.state().domid().is_some())
+            .map(|entry| u64::from(entry.service().memory_mib) << 20)
+            .sum();
+        let domains = self.directory.entries().iter().filter(|entry| entry.state().domid().is_some()).count();
+        let facts = Facts {
+            versions: Versions { jitsud: env!("CARGO_PKG_VERSION").to_owned(), ..Versions::default() },
+            xen: Xen {
+                total_bytes: Some(MEMORY),
+                free_bytes: Some(MEMORY.saturating_sub(used)),
+                domains: Some(domains as u64 + 1),
+            },
+            ..Facts::default()
+        };
+        NodeStatus::new(&self.loaded.config, &self.loaded.problems, &self.directory, facts, Moment::now())
+    }
+}
