@@ -12,7 +12,7 @@ use std::sync::Arc;
 use xen_sys::io::console::{IN_SIZE, OUT_SIZE, XenconsInterface};
 
 use crate::xen::{Port, SharedPages};
-pub use log::ConsoleLog;
+pub use log::{ConsoleLog, Follower, Said};
 use terminal::Terminal;
 
 const IN: usize = offset_of!(XenconsInterface, input);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::card::Parameters;
 use crate::config::{Config, Problem};
-use crate::directory::{Directory, Entry, Moment, State};
+use crate::directory::{Directory, Entry, Event, Moment, State};
 
 pub use packets::PacketStatus;
 
@@ -274,6 +274,9 @@ pub struct StageStatus {
 /// One change of state.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EventStatus {
+    /// Its number, greater than those of all events before it since the node was switched on.
+    #[serde(default)]
+    pub serial: u64,
     /// When.
     pub at_ns: u64,
     /// Which service.
@@ -338,14 +341,6 @@ impl NodeStatus {
         facts: Facts,
         now: Moment,
     ) -> Self {
-        let name = |service: usize| config.services.get(service).map_or("", |service| &service.name);
-        let events = directory.events().map(|event| EventStatus {
-            at_ns: event.at.0,
-            service: name(event.service.0).to_owned(),
-            from: event.from.to_string(),
-            to: event.to.to_string(),
-            why: event.why.clone(),
-        });
         NodeStatus {
             version: VERSION,
             now_ns: now.0,
@@ -364,7 +359,22 @@ impl NodeStatus {
             shells: ShellsStatus::default(),
             services: directory.entries().iter().map(ServiceStatus::new).collect(),
             problems: problems.to_vec(),
-            events: events.collect(),
+            events: directory.events().map(|event| EventStatus::new(event, directory)).collect(),
+        }
+    }
+}
+
+impl EventStatus {
+    /// Describes one of the directory's events.
+    pub fn new(event: &Event, directory: &Directory) -> Self {
+        let entry = directory.entries().get(event.service.0);
+        EventStatus {
+            serial: event.serial,
+            at_ns: event.at.0,
+            service: entry.map_or_else(String::new, |entry| entry.service().name.clone()),
+            from: event.from.to_string(),
+            to: event.to.to_string(),
+            why: event.why.clone(),
         }
     }
 }

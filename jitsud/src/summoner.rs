@@ -6,9 +6,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::schema::NodeStatus;
+use crate::console::Follower;
+use crate::schema::{EventStatus, NodeStatus, ServiceStatus};
 
 /// A service's index in the configuration's list of usable services.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -75,17 +76,76 @@ pub enum Request {
         /// Where the description goes.
         answer: oneshot::Sender<NodeStatus>,
     },
+    /// An administrator wants the service to run; also ends a back-off. For the control socket alone.
+    Start {
+        /// Which.
+        service: ServiceId,
+        /// Where it is said what has become of it so far.
+        answer: oneshot::Sender<ServiceStatus>,
+    },
+    /// An administrator wants the service off. For the control socket alone.
+    Stop {
+        /// Which.
+        service: ServiceId,
+        /// As for [`Request::Start`].
+        answer: oneshot::Sender<ServiceStatus>,
+    },
+    /// Tell the changes of state that are newer than one of them.
+    Events {
+        /// Its serial number; 0 for all that are remembered.
+        after: u64,
+        /// Where they go, oldest first.
+        answer: oneshot::Sender<Vec<EventStatus>>,
+    },
+    /// Let somebody read along what the service's guest says.
+    Console {
+        /// Which.
+        service: ServiceId,
+        /// Where that is to be read; `None` when it has no guest.
+        answer: oneshot::Sender<Option<Follower>>,
+    },
 }
 
 /// Handle to the core; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Summoner(mpsc::Sender<Request>);
+pub struct Summoner {
+    requests: mpsc::Sender<Request>,
+    changes: watch::Receiver<u64>,
+}
+
+/// The core's end of all [`Summoner`]s.
+#[derive(Debug)]
+pub struct Requests {
+    queue: mpsc::Receiver<Request>,
+    changes: watch::Sender<u64>,
+}
+
+impl Requests {
+    /// The next request; `None` when there can be none any more. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Request> {
+        self.queue.recv().await
+    }
+
+    /// The next request, if one waits.
+    ///
+    /// # Errors
+    /// None waits, or there can be none any more.
+    pub fn try_recv(&mut self) -> Result<Request, mpsc::error::TryRecvError> {
+        self.queue.try_recv()
+    }
+
+    /// Tells whoever waits for it that services have changed; `serial` is that of the last event.
+    pub fn changed(&self, serial: u64) {
+        self.changes.send_if_modified(|last| std::mem::replace(last, serial) != serial);
+    }
+}
 
 impl Summoner {
     /// A handle and the queue that the core reads. `depth` bounds the requests not yet looked at.
-    pub fn new(depth: usize) -> (Self, mpsc::Receiver<Request>) {
-        let (sender, receiver) = mpsc::channel(depth);
-        (Summoner(sender), receiver)
+    pub fn new(depth: usize) -> (Self, Requests) {
+        let (sender, queue) = mpsc::channel(depth);
+        let (changes, told) = watch::channel(0);
+        (Summoner { requests: sender, changes: told }, Requests { queue, changes })
     }
 
     /// Waits until the service's address can be used, starting it if need be.
@@ -97,17 +157,49 @@ impl Summoner {
     /// [`SummonError::Busy`] at once when the core's queue is full.
     pub async fn summon(&self, service: ServiceId, received: u64) -> Result<Summoned, SummonError> {
         let (answer, outcome) = oneshot::channel();
-        self.0.try_send(Request::Summon { service, received, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SummonError::Busy,
-            mpsc::error::TrySendError::Closed(_) => SummonError::ShuttingDown,
-        })?;
+        self.requests.try_send(Request::Summon { service, received, answer }).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => SummonError::Busy,
+                mpsc::error::TrySendError::Closed(_) => SummonError::ShuttingDown,
+            },
+        )?;
         outcome.await.unwrap_or(Err(SummonError::ShuttingDown))
+    }
+
+    /// The serial number of the last change of a service's state, for whoever wants to wait for the next one. That a
+    /// service was asked for which is ready changes nothing.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
     }
 
     /// The node's state now; `None` when the core is gone.
     pub async fn status(&self) -> Option<NodeStatus> {
-        let (answer, status) = oneshot::channel();
-        self.0.send(Request::Status { answer }).await.ok()?;
-        status.await.ok()
+        self.ask(|answer| Request::Status { answer }).await
+    }
+
+    /// Starts a service for an administrator; what has become of it at once, or `None` when the core is gone.
+    pub async fn start(&self, service: ServiceId) -> Option<ServiceStatus> {
+        self.ask(|answer| Request::Start { service, answer }).await
+    }
+
+    /// Stops a service for an administrator, as [`Self::start`].
+    pub async fn stop(&self, service: ServiceId) -> Option<ServiceStatus> {
+        self.ask(|answer| Request::Stop { service, answer }).await
+    }
+
+    /// The changes of state after that one; `None` when the core is gone.
+    pub async fn events(&self, after: u64) -> Option<Vec<EventStatus>> {
+        self.ask(|answer| Request::Events { after, answer }).await
+    }
+
+    /// What the service's guest says, while it has one; `None` otherwise, and when the core is gone.
+    pub async fn console(&self, service: ServiceId) -> Option<Follower> {
+        self.ask(|answer| Request::Console { service, answer }).await.flatten()
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.ok()?;
+        answered.await.ok()
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jitsud::config::Loaded;
 use jitsud::directory::{Directory, Effect, Incarnation, Input, Moment, Stage as Step, Ticket};
-use jitsud::schema::{Facts, NodeStatus, Versions, Xen};
-use jitsud::summoner::{Request, SummonError, Summoned};
+use jitsud::schema::{EventStatus, Facts, NodeStatus, ServiceStatus, Versions, Xen};
+use jitsud::summoner::{Request, Requests, ServiceId, SummonError, Summoned};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use xen_sys::DomId;
@@ -56,8 +56,9 @@ impl Stage {
     }
 
     /// Works until nobody can ask any more.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub async fn run(mut self, mut requests: Requests) {
         loop {
+            requests.changed(self.directory.serial());
             let deadline = self.directory.next_deadline();
             let until = async {
                 match deadline {
@@ -88,6 +89,27 @@ impl Stage {
                 self.input(Input::Summon { service, received: Moment(received), ticket });
             }
             Request::Status { answer } => drop(answer.send(self.status())),
+            Request::Start { service, answer } => {
+                self.input(Input::Start { service });
+                self.describe(service, answer);
+            }
+            Request::Stop { service, answer } => {
+                self.input(Input::Stop { service });
+                self.describe(service, answer);
+            }
+            Request::Events { after, answer } => {
+                let newer = self.directory.events().filter(|event| event.serial > after);
+                let _gone =
+                    answer.send(newer.map(|event| EventStatus::new(event, &self.directory)).collect());
+            }
+            // Pretended guests say nothing.
+            Request::Console { answer, .. } => drop(answer.send(None)),
+        }
+    }
+
+    fn describe(&self, service: ServiceId, answer: oneshot::Sender<ServiceStatus>) {
+        if let Some(entry) = self.directory.entries().get(service.0) {
+            let _gone = answer.send(ServiceStatus::new(entry));
         }
     }
 

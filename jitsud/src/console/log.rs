@@ -4,6 +4,7 @@
 //! ```text
 //!  0  head     where the next byte goes, counted from 64
 //!  4  filled   bytes that have been written, at most as many as there is room for
+//!  8  ended    lines that have ended, of all that was ever said; it wraps
 //! 64  bytes
 //! ```
 
@@ -12,6 +13,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tokio::sync::watch;
 use xen_sys::PAGE_SIZE;
 
 use crate::xen::SharedPages;
@@ -24,13 +26,40 @@ pub const LINE_LENGTH: usize = 240;
 const PAGES: usize = 4;
 const HEAD: usize = 0;
 const FILLED: usize = 4;
+const ENDED: usize = 8;
 const HEADER: usize = 64;
 /// Bytes kept of each guest.
 const ROOM: usize = PAGES * PAGE_SIZE - HEADER;
 
 /// The last lines of one guest's console; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ConsoleLog(Arc<Mutex<Pages>>);
+pub struct ConsoleLog {
+    kept: Kept,
+    /// Whoever reads along is woken by it, and told of the end when the last log is gone.
+    said: watch::Sender<()>,
+}
+
+/// Reads along what a guest says, and may outlive it.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    kept: Kept,
+    said: watch::Receiver<()>,
+}
+
+/// What a guest has said, as far as it is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Said {
+    /// The number of the first line, counted from 1 over all that it has ever said; it wraps.
+    pub first: u32,
+    /// The lines, oldest first.
+    pub lines: Vec<String>,
+    /// The last of them has not ended yet.
+    pub unfinished: bool,
+}
+
+/// The pages, shared by logs and followers.
+#[derive(Clone, Debug)]
+struct Kept(Arc<Mutex<Pages>>);
 
 /// `None` when there was no memory for any: then nothing is kept.
 type Pages = Option<SharedPages>;
@@ -40,7 +69,7 @@ impl ConsoleLog {
     /// be made ends with the daemon.
     pub fn open(path: &Path) -> Self {
         match map(path) {
-            Ok(pages) => ConsoleLog(Arc::new(Mutex::new(Some(pages)))),
+            Ok(pages) => Self::of(Some(pages)),
             Err(error) => {
                 tracing::warn!(
                     "{}: {error}; a guest's last words are lost when the daemon ends",
@@ -53,7 +82,16 @@ impl ConsoleLog {
 
     /// A log that ends with the daemon.
     pub fn private() -> Self {
-        ConsoleLog(Arc::new(Mutex::new(SharedPages::private(PAGES).ok())))
+        Self::of(SharedPages::private(PAGES).ok())
+    }
+
+    fn of(pages: Pages) -> Self {
+        ConsoleLog { kept: Kept(Arc::new(Mutex::new(pages))), said: watch::channel(()).0 }
+    }
+
+    /// For whoever wants to read along.
+    pub fn follow(&self) -> Follower {
+        Follower { kept: self.kept.clone(), said: self.said.subscribe() }
     }
 
     /// Removes the file of a log.
@@ -65,13 +103,9 @@ impl ConsoleLog {
         }
     }
 
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// The lines, oldest first, with one that has not ended yet.
     pub fn lines(&self) -> Vec<String> {
-        let text = self.text();
+        let (text, _) = self.kept.text();
         let text = text.strip_suffix(b"\n").unwrap_or(&text);
         if text.is_empty() {
             return Vec::new();
@@ -86,27 +120,12 @@ impl ConsoleLog {
         self.lines().into_iter().rev().find(|line| !line.trim().is_empty())
     }
 
-    /// What is kept, from the beginning of a line.
-    fn text(&self) -> Vec<u8> {
-        let guard = self.pages();
-        let Some(pages) = &*guard else { return Vec::new() };
-        let (head, filled) = (position(pages), (pages.load(FILLED) as usize).min(ROOM));
-        let mut text = vec![0; filled];
-        let older = filled.min(ROOM).saturating_sub(head);
-        pages.read(HEADER + ROOM - older, &mut text[..older]);
-        pages.read(HEADER + head - (filled - older), &mut text[older..]);
-        drop(guard);
-        if filled == ROOM {
-            let line = text.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-            text.drain(..line);
-        }
-        text
-    }
-
     /// Adds what was said.
     pub fn push(&self, bytes: &[u8]) {
-        let guard = self.pages();
+        let guard = self.kept.pages();
         let Some(pages) = &*guard else { return };
+        let ended = bytes.iter().filter(|&&byte| byte == b'\n').count() as u32;
+        pages.store(ENDED, pages.load(ENDED).wrapping_add(ended));
         let bytes = &bytes[bytes.len().saturating_sub(ROOM)..];
         let head = position(pages);
         let (first, rest) = bytes.split_at(bytes.len().min(ROOM - head));
@@ -115,6 +134,54 @@ impl ConsoleLog {
         let filled = ((pages.load(FILLED) as usize).min(ROOM) + bytes.len()).min(ROOM);
         pages.store(FILLED, filled as u32);
         pages.store(HEAD, ((head + bytes.len()) % ROOM) as u32);
+        drop(guard);
+        self.said.send_replace(());
+    }
+}
+
+impl Follower {
+    /// All that is kept, in numbered lines: those of which the beginning is lost are left out.
+    pub fn said(&self) -> Said {
+        let (text, ended) = self.kept.text();
+        let unfinished = text.last().is_some_and(|&last| last != b'\n');
+        let text = text.strip_suffix(b"\n").unwrap_or(&text);
+        if text.is_empty() && !unfinished && ended == 0 {
+            return Said { first: 1, ..Said::default() };
+        }
+        let shown = |line: &[u8]| printable(&line[..line.len().min(LINE_LENGTH)]);
+        let lines: Vec<String> = text.split(|&byte| byte == b'\n').map(shown).collect();
+        let begun = ended.wrapping_add(unfinished.into());
+        let first = begun.wrapping_sub(lines.len() as u32).wrapping_add(1);
+        Said { first, lines, unfinished }
+    }
+
+    /// Waits until the guest has said something more; `false` when it never will. Cancel safe.
+    pub async fn more(&mut self) -> bool {
+        self.said.changed().await.is_ok()
+    }
+}
+
+impl Kept {
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What is kept, from the beginning of a line, and how many lines have ever ended.
+    fn text(&self) -> (Vec<u8>, u32) {
+        let guard = self.pages();
+        let Some(pages) = &*guard else { return (Vec::new(), 0) };
+        let (head, filled) = (position(pages), (pages.load(FILLED) as usize).min(ROOM));
+        let mut text = vec![0; filled];
+        let older = filled.min(ROOM).saturating_sub(head);
+        pages.read(HEADER + ROOM - older, &mut text[..older]);
+        pages.read(HEADER + head - (filled - older), &mut text[older..]);
+        let ended = pages.load(ENDED);
+        drop(guard);
+        if filled == ROOM {
+            let line = text.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            text.drain(..line);
+        }
+        (text, ended)
     }
 }
 
@@ -167,6 +234,30 @@ mod tests {
         assert_eq!(log.lines(), [""; 0]);
         log.push(b"a\n\nb");
         assert_eq!(log.lines(), ["a", "", "b"]);
+    }
+
+    #[tokio::test]
+    async fn a_follower_goes_on_where_it_was_and_learns_of_the_end() {
+        let log = ConsoleLog::private();
+        let mut follower = log.follow();
+        assert_eq!(follower.said(), Said { first: 1, ..Said::default() });
+        log.push(b"one\ntw");
+        assert!(follower.more().await);
+        let said = follower.said();
+        assert_eq!((said.first, said.lines, said.unfinished), (1, vec!["one".into(), "tw".into()], true));
+        log.push(b"o\n\n");
+        let said = follower.said();
+        assert_eq!((said.lines.len(), said.lines[1].as_str(), said.unfinished), (3, "two", false));
+        for i in 4..=5 * ROOM {
+            log.push(format!("{i}\n").as_bytes());
+        }
+        let said = follower.said();
+        assert_eq!(said.lines[0], said.first.to_string());
+        assert_eq!(said.lines.last(), Some(&(5 * ROOM).to_string()));
+        assert!(follower.more().await);
+        drop(log);
+        assert!(!follower.more().await);
+        assert_eq!(follower.said(), said);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use xen_sys::DomId;
 
 use super::state::Early;
 use super::{
-    Afterwards, Effect, Event, FIRST_BACK_OFF, Incarnation, LONGEST_BACK_OFF, MAX_WAITING, Moment,
-    NO_ROOM_PAUSE, Outbox, Phase, Room, SOUND_AFTER, Stage, State, Ticket, Timeline, Watch, Withdrawal,
+    Afterwards, Effect, FIRST_BACK_OFF, Incarnation, LONGEST_BACK_OFF, MAX_WAITING, Moment, NO_ROOM_PAUSE,
+    Outbox, Phase, Room, SOUND_AFTER, Stage, State, Ticket, Timeline, Transition, Watch, Withdrawal,
 };
 use crate::config::{Answer, Service, Start, Stop};
 use crate::summoner::{ServiceId, SummonError, Summoned};
@@ -343,7 +343,7 @@ impl Entry {
         } else {
             tracing::info!(service = self.service.name, "{from} → {to}: {why}");
         }
-        out.events.push(Event { at: now, service: self.id, from, to, why: why.to_owned() });
+        out.events.push(Transition { at: now, service: self.id, from, to, why: why.to_owned() });
         self.state = next;
         self.since = now;
     }

@@ -342,6 +342,8 @@ pub enum Effect {
 /// One transition of one service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
+    /// Its number: greater than that of any other before it since the node was switched on, of earlier daemons' too.
+    pub serial: u64,
     /// When.
     pub at: Moment,
     /// Whose.
@@ -359,6 +361,8 @@ pub struct Event {
 pub struct Directory {
     entries: Vec<Entry>,
     events: VecDeque<Event>,
+    /// The number of the last event.
+    serial: u64,
     changed: Vec<ServiceId>,
     shutting_down: bool,
     /// The answer to [`Effect::Survey`] is due.
@@ -369,7 +373,17 @@ pub struct Directory {
 #[derive(Debug, Default)]
 struct Outbox {
     effects: Vec<Effect>,
-    events: Vec<Event>,
+    events: Vec<Transition>,
+}
+
+/// An [`Event`] that has no number yet.
+#[derive(Debug)]
+struct Transition {
+    at: Moment,
+    service: ServiceId,
+    from: Phase,
+    to: Phase,
+    why: String,
 }
 
 impl Directory {
@@ -381,6 +395,8 @@ impl Directory {
         Directory {
             entries: config.services.iter().enumerate().map(entry).collect(),
             events: VecDeque::with_capacity(MAX_EVENTS),
+            // Nobody has had an event in each microsecond so far.
+            serial: now.0 / 1000,
             changed: Vec::new(),
             shutting_down: false,
             surveying: false,
@@ -500,15 +516,16 @@ impl Directory {
         std::mem::take(&mut self.changed)
     }
 
-    fn note(&mut self, events: Vec<Event>) {
-        for event in events {
-            if !self.changed.contains(&event.service) {
-                self.changed.push(event.service);
+    fn note(&mut self, transitions: Vec<Transition>) {
+        for Transition { at, service, from, to, why } in transitions {
+            if !self.changed.contains(&service) {
+                self.changed.push(service);
             }
             if self.events.len() == MAX_EVENTS {
                 self.events.pop_front();
             }
-            self.events.push_back(event);
+            self.serial += 1;
+            self.events.push_back(Event { serial: self.serial, at, service, from, to, why });
         }
     }
 
@@ -530,6 +547,11 @@ impl Directory {
     /// The last transitions, oldest first.
     pub fn events(&self) -> impl Iterator<Item = &Event> {
         self.events.iter()
+    }
+
+    /// The number of the last transition.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Whose domain it is now.

@@ -12,7 +12,7 @@ use xen_sys::DomId;
 use super::RUN;
 use super::Report;
 use crate::capture::handover;
-use crate::console::{self, ConsoleLog};
+use crate::console::{self, ConsoleLog, Follower};
 use crate::directory::{Incarnation, Moment};
 use crate::domain::{Domain, nodes};
 use crate::store::{KeyWatch, SharedStore, serve_ring};
@@ -138,6 +138,11 @@ impl Life {
             console::drain(page, log);
         }
         log.last_line().unwrap_or_default()
+    }
+
+    /// For whoever wants to read along what the guest says; `None` before there is anything to read.
+    pub fn follow_console(&self) -> Option<Follower> {
+        self.console.as_ref().map(ConsoleLog::follow)
     }
 
     /// What the guest has said.

@@ -39,8 +39,8 @@ use crate::directory::{
 use crate::domain::builder::Step;
 use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Shell, Spec, nodes};
 use crate::net::{Network, Vif};
-use crate::schema::{Boot, NodeStatus, ShellsStatus};
-use crate::summoner::{Request, ServiceId, SummonError, Summoned};
+use crate::schema::{Boot, EventStatus, NodeStatus, ServiceStatus, ShellsStatus};
+use crate::summoner::{Request, Requests, ServiceId, SummonError, Summoned};
 use crate::text::chain;
 use crate::xen;
 use admission::{Need, Refusal, Stock, Taken};
@@ -247,9 +247,10 @@ impl Core {
     }
 
     /// Works until `shutdown`, then ends all domains and returns when dom0's kernel has let go of them too.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, shutdown: CancellationToken) {
+    pub async fn run(mut self, mut requests: Requests, shutdown: CancellationToken) {
         let mut going_down = false;
         while !(going_down && self.lives.is_empty() && self.shells.are_gone()) {
+            requests.changed(self.directory.serial());
             let (deadline, next_shell) = (self.directory.next_deadline(), self.shells.pool.due());
             tokio::select! {
                 Some(request) = requests.recv() => self.request(request),
@@ -279,6 +280,30 @@ impl Core {
                 self.input(Input::Summon { service, received: Moment(received), ticket });
             }
             Request::Status { answer } => drop(answer.send(self.status())),
+            Request::Start { service, answer } => {
+                self.input(Input::Start { service });
+                self.describe(service, answer);
+            }
+            Request::Stop { service, answer } => {
+                self.input(Input::Stop { service });
+                self.describe(service, answer);
+            }
+            Request::Events { after, answer } => {
+                let newer = self.directory.events().filter(|event| event.serial > after);
+                let _ = answer.send(newer.map(|event| EventStatus::new(event, &self.directory)).collect());
+            }
+            Request::Console { service, answer } => {
+                let entry = self.directory.entries().get(service.0);
+                let life = entry.and_then(|entry| self.lives.get(&entry.incarnation()));
+                let _ = answer.send(life.and_then(Life::follow_console));
+            }
+        }
+    }
+
+    /// Tells how a service is; nothing if there is no such service.
+    fn describe(&self, service: ServiceId, answer: oneshot::Sender<ServiceStatus>) {
+        if let Some(entry) = self.directory.entries().get(service.0) {
+            let _ = answer.send(ServiceStatus::new(entry));
         }
     }
 

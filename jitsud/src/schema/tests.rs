@@ -40,7 +40,7 @@ fn the_document_of_a_failed_service() {
     assert_eq!(document["services"], json!([www]));
     let problem = &document["problems"][0];
     assert_eq!((&problem["line"], &problem["service"]), (&json!(11), &json!("bad")));
-    let last = json!({ "at_ns": 30, "service": "www", "from": "building", "to": "failed",
+    let last = json!({ "serial": 2, "at_ns": 30, "service": "www", "from": "building", "to": "failed",
         "why": "no memory" });
     assert_eq!(document["events"][1], last);
     assert_eq!(document["xen"]["free_bytes"], Value::Null);
