@@ -24,6 +24,7 @@ use xenstore::Change;
 
 use super::devicetree::{self, Guest};
 use super::disk::{self, DiskError};
+use super::realtime::Realtime;
 use super::shell::{Shape, Shell};
 use super::{DEFAULT_WEIGHT, Spec, layout, nodes};
 use crate::store::SharedStore;
@@ -50,6 +51,9 @@ const XEN_PAGES: u64 = 3;
 
 /// Pages of the two rings.
 const RING_PAGES: u64 = 2;
+
+/// Most memory of a domain that is built in one go: that takes 5 ms (docs/bench/table.md).
+const IN_ONE_GO_MIB: u32 = 16;
 
 /// Why a domain could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -162,9 +166,16 @@ pub fn build(
     spec: &Spec,
     step: &dyn Fn(Step),
 ) -> Result<Domain, Box<Unfinished>> {
+    let _realtime = in_one_go(spec);
     let (mut domain, clock_frequency) = create_domain(hypervisor, store, spec, step)?;
     let made = equip(&mut domain, events, spec).and_then(|()| occupy(&domain, spec, clock_frequency));
     finish(domain, made, step)
+}
+
+/// A build of some milliseconds is done in one go. A longer one, most of which is Xen filling memory, would keep everybody
+/// else waiting.
+fn in_one_go(spec: &Spec) -> Option<Realtime> {
+    (spec.memory_mib <= IN_ONE_GO_MIB).then(Realtime::begin).flatten()
 }
 
 /// Makes all of a domain that is not a service's own, and leaves it paused.
@@ -191,6 +202,7 @@ pub fn make_shell(
 /// # Errors
 /// [`Unfinished`].
 pub fn build_in(shell: Shell, spec: &Spec, step: &dyn Fn(Step)) -> Result<Domain, Box<Unfinished>> {
+    let _realtime = in_one_go(spec);
     let Shell { domain, clock_frequency, .. } = shell;
     step(Step::Start);
     step(Step::Created(domain.domid));

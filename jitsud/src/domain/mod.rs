@@ -8,6 +8,7 @@ pub mod devicetree;
 pub mod disk;
 pub mod layout;
 pub mod nodes;
+mod realtime;
 pub mod shell;
 
 pub use builder::{BuildError, Domain, build, build_in, footprint, make_shell, take_over};
