@@ -46,6 +46,15 @@ pub enum SummonError {
     /// Only an administrator starts it.
     #[error("the service is off, and only an administrator starts it")]
     Manual,
+    /// All instances of a service are in use, each for another host name.
+    #[error("all {count} instances are in use for other host names")]
+    NoInstance {
+        /// How many there are.
+        count: usize,
+    },
+    /// It is an instance of a service, and nobody's.
+    #[error("the instance is not bound to a host name, and has nobody to run for")]
+    NoHost,
     /// More requests wait than the node keeps.
     #[error("too many requests wait for this service")]
     Busy,
@@ -69,6 +78,17 @@ pub enum Request {
         /// When the query arrived, nanoseconds of `CLOCK_MONOTONIC`.
         received: u64,
         /// Where the outcome goes. A dropped receiver is fine: the boot goes on.
+        answer: oneshot::Sender<Result<Summoned, SummonError>>,
+    },
+    /// As `Summon`, for a host name that has an instance of a service for itself.
+    SummonForHost {
+        /// Any of the instances.
+        instance: ServiceId,
+        /// The host name: lower case, without the final dot.
+        host: String,
+        /// As above.
+        received: u64,
+        /// As above.
         answer: oneshot::Sender<Result<Summoned, SummonError>>,
     },
     /// Describe the node.
@@ -156,13 +176,32 @@ impl Summoner {
     /// # Errors
     /// [`SummonError::Busy`] at once when the core's queue is full.
     pub async fn summon(&self, service: ServiceId, received: u64) -> Result<Summoned, SummonError> {
+        self.wait_for(|answer| Request::Summon { service, received, answer }).await
+    }
+
+    /// As [`Self::summon`], for a host name: that which has one of the instances for itself, or is bound to one that is
+    /// free. `instance` is any of them.
+    ///
+    /// # Errors
+    /// As above, and [`SummonError::NoInstance`] when none is free.
+    pub async fn summon_for_host(
+        &self,
+        instance: ServiceId,
+        host: String,
+        received: u64,
+    ) -> Result<Summoned, SummonError> {
+        self.wait_for(|answer| Request::SummonForHost { instance, host, received, answer }).await
+    }
+
+    async fn wait_for(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<Summoned, SummonError>>) -> Request,
+    ) -> Result<Summoned, SummonError> {
         let (answer, outcome) = oneshot::channel();
-        self.requests.try_send(Request::Summon { service, received, answer }).map_err(
-            |error| match error {
-                mpsc::error::TrySendError::Full(_) => SummonError::Busy,
-                mpsc::error::TrySendError::Closed(_) => SummonError::ShuttingDown,
-            },
-        )?;
+        self.requests.try_send(request(answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SummonError::Busy,
+            mpsc::error::TrySendError::Closed(_) => SummonError::ShuttingDown,
+        })?;
         outcome.await.unwrap_or(Err(SummonError::ShuttingDown))
     }
 

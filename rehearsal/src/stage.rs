@@ -83,10 +83,12 @@ impl Stage {
     fn request(&mut self, request: Request) {
         match request {
             Request::Summon { service, received, answer } => {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
-                self.tickets.insert(ticket, answer);
+                let ticket = self.ticket(answer);
                 self.input(Input::Summon { service, received: Moment(received), ticket });
+            }
+            Request::SummonForHost { instance, host, received, answer } => {
+                let ticket = self.ticket(answer);
+                self.input(Input::SummonForHost { instance, host, received: Moment(received), ticket });
             }
             Request::Status { answer } => drop(answer.send(self.status())),
             Request::Start { service, answer } => {
@@ -111,6 +113,13 @@ impl Stage {
         if let Some(entry) = self.directory.entries().get(service.0) {
             let _gone = answer.send(ServiceStatus::new(entry));
         }
+    }
+
+    fn ticket(&mut self, answer: oneshot::Sender<Result<Summoned, SummonError>>) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.tickets.insert(ticket, answer);
+        ticket
     }
 
     fn input(&mut self, input: Input) {

@@ -1,6 +1,5 @@
 //! What packets may do: what is said of it in `jitsu.toml`, and what that is for [`capture`].
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use capture::{EthernetAddress, Limits, Ports, Rate, Refusal};
@@ -95,7 +94,7 @@ fn captured(service: &Service) -> capture::Service {
         wake: service.wake && service.start != Start::Manual,
         not_from: service.quiet.networks.clone(),
         refusal: service.refuse,
-        ..capture::Service::new(EthernetAddress(service.mac.0), [IpAddr::V4(service.address)])
+        ..capture::Service::new(EthernetAddress(service.mac.0), service.addresses().collect::<Vec<_>>())
     }
 }
 

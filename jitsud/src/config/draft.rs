@@ -1,6 +1,6 @@
 //! The file, checked, before every address is known; and the step from there to a [`Config`].
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +12,10 @@ use super::quiet::Quiet;
 use super::quota::Quota;
 use super::reader::Line;
 use super::vif::{self, VifDraft};
-use super::{Config, Disk, Key, Loaded, Node, Place, Problem, ReadyKey, Service, TimeServer, in_file_order};
+use super::{
+    Config, Disk, Key, Loaded, Node, Place, Problem, ReadyKey, Service, StaticRecord, TimeServer,
+    in_file_order,
+};
 
 /// A configuration whose addresses may still be missing, in the order of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +25,7 @@ pub struct Draft {
     /// The node itself.
     pub node: NodeDraft,
     pub(super) services: Vec<ServiceDraft>,
+    pub(super) records: Vec<StaticRecord>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -36,6 +40,8 @@ pub struct NodeDraft {
     pub uplink: Option<String>,
     /// The address that the file gives; `None` when a DHCP server is to be asked.
     pub addressing: Option<Addressing>,
+    /// See [`Node::address6`].
+    pub address6: Option<(Ipv6Addr, u8)>,
     /// See [`Node::bridge`].
     pub bridge: String,
     /// See [`Node::kernels`].
@@ -80,6 +86,8 @@ pub(super) struct ServiceDraft {
 pub(super) struct Settings {
     pub name: String,
     pub dns: Vec<String>,
+    pub instance_of: Option<String>,
+    pub address6: Option<Ipv6Addr>,
     pub kernel: PathBuf,
     pub ramdisk: Option<PathBuf>,
     pub memory_mib: u32,
@@ -148,7 +156,7 @@ impl Draft {
     /// A service whose address cannot be is left out, with a problem that says why. What the file says goes
     /// before what a DHCP server says, and among equals the first one has it.
     pub fn resolve(self, node: Addressing, given: &[Given], waited: Duration) -> Loaded {
-        let Draft { file, node: draft, services, mut problems } = self;
+        let Draft { file, node: draft, services, records, mut problems } = self;
         let mut claims = Claims::of(&node);
         let mut refused: Vec<bool> = Vec::new();
         for service in &services {
@@ -210,7 +218,7 @@ impl Draft {
         }
         let (services, places) = services.into_iter().rev().unzip();
         in_file_order(&mut problems, &file);
-        let config = Config { node: draft.complete(node), services };
+        let config = Config { node: draft.complete(node), services, records };
         Loaded { config, problems, places }
     }
 }
@@ -245,6 +253,7 @@ impl NodeDraft {
             uplink: self.uplink,
             address,
             prefix,
+            address6: self.address6,
             gateway,
             bridge: self.bridge,
             kernels: self.kernels,
@@ -262,7 +271,9 @@ impl Settings {
         Service {
             name: self.name,
             dns: self.dns,
+            instance_of: self.instance_of,
             address,
+            address6: self.address6,
             mac,
             disks: self.disks,
             vifs: Vec::new(),
@@ -274,6 +285,7 @@ impl Settings {
             cmdline: self.cmdline,
             start: self.policy.start,
             answer: self.policy.answer,
+            response_delay: self.policy.response_delay,
             wake: self.waking.wake,
             tcp: self.waking.tcp,
             udp: self.waking.udp,

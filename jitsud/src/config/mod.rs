@@ -12,10 +12,13 @@
 //! Unknown keys are problems too: a misspelt `memroy = 64` must not run as the default.
 
 mod address;
+mod address6;
 mod capture;
 mod disk;
+mod dns;
 mod draft;
 mod files;
+mod instances;
 mod interfaces;
 mod kernel;
 mod keys;
@@ -27,13 +30,14 @@ mod problem;
 mod quiet;
 mod quota;
 mod reader;
+mod record;
 mod service;
 #[cfg(test)]
 mod tests;
 mod vif;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +46,7 @@ pub use address::Addressing;
 pub use disk::{Disk, DiskIdentity, DiskName, probe_disk};
 pub use draft::{Draft, Given, NodeDraft, Wanted};
 pub use files::load;
+pub use instances::HOST_KEY;
 pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
 pub use keys::{Key, ReadyKey};
@@ -51,6 +56,7 @@ pub use policy::DEFAULT_ANSWER;
 pub use problem::{MAX_PROBLEMS, Problem, Unusable};
 pub use quiet::{Pattern, Quiet};
 pub use quota::Quota;
+pub use record::StaticRecord;
 pub use service::{MAX_CMDLINE, MAX_MEMORY_MIB, MAX_VCPUS};
 pub use vif::Vif;
 
@@ -64,6 +70,8 @@ pub struct Config {
     pub node: Node,
     /// The usable services; [`crate::summoner::ServiceId`] is an index into this list.
     pub services: Vec<Service>,
+    /// Records of the node's zone that are not a service's address.
+    pub records: Vec<StaticRecord>,
 }
 
 /// The `[node]` table.
@@ -79,6 +87,8 @@ pub struct Node {
     pub address: Ipv4Addr,
     /// Length of the network's prefix, 8..=30.
     pub prefix: u8,
+    /// The bridge's IPv6 address and the length of its network's prefix, beside those of its own making.
+    pub address6: Option<(Ipv6Addr, u8)>,
     /// The way to other networks, if there is one.
     pub gateway: Option<Ipv4Addr>,
     /// The bridge's interface name.
@@ -120,10 +130,15 @@ impl fmt::Display for TimeServer {
 pub struct Service {
     /// The service's and its domain's name, an RFC 1123 label in lower case.
     pub name: String,
-    /// The names that summon it, in or equal to [`Node::domain`]: lower case, without final dots, at least one.
+    /// The names that summon it, in or equal to [`Node::domain`]: lower case, without final dots, at least one. They may
+    /// be other services' too, and may begin with `*.`.
     pub dns: Vec<String>,
+    /// It is one of several instances of this service, and runs for a host name that it is bound to.
+    pub instance_of: Option<String>,
     /// Where it answers; inside the bridge's network and nobody else's.
     pub address: Ipv4Addr,
+    /// Where it answers by IPv6, if its guest does.
+    pub address6: Option<Ipv6Addr>,
     /// Its address on the link.
     pub mac: Mac,
     /// Its block devices.
@@ -146,6 +161,8 @@ pub struct Service {
     pub start: Start,
     /// When a query is answered that starts it.
     pub answer: Answer,
+    /// How long answers are held back from the moment at which they could be given for the first time in a life.
+    pub response_delay: Duration,
     /// Whether packets start it.
     pub wake: bool,
     /// TCP ports to which they do.
@@ -177,6 +194,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// Where it answers.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        std::iter::once(IpAddr::V4(self.address)).chain(self.address6.map(IpAddr::V6))
+    }
+
     /// Whether packets to its ports start it.
     pub fn is_woken(&self) -> bool {
         let has_ports = |ports: &::capture::Ports| *ports != ::capture::Ports::Only(Vec::new());
@@ -301,9 +323,10 @@ pub fn parse(bytes: &[u8], file: &Path, kernels: &Kernels<'_>) -> Result<Draft, 
     let document = source.document()?;
     let mut problems = Vec::new();
     let mut root = Reader::new(&source, document.get_ref(), Line(1), &mut problems);
-    root.refuse_unknown(&["node", "service"], "the file");
+    root.refuse_unknown(&["node", "service", "record"], "the file");
     let node_table = root.table("node", "[node] with address = \"192.168.1.2/24\"");
     let service_tables = root.tables("service", "[[service]]");
+    let record_tables = root.tables("record", "[[record]]");
 
     let nothing = DeTable::new();
     let (line, table) = node_table.unwrap_or((Line(1), &nothing));
@@ -312,16 +335,32 @@ pub fn parse(bytes: &[u8], file: &Path, kernels: &Kernels<'_>) -> Result<Draft, 
     let mut services = Vec::new();
     for (line, table) in service_tables {
         let mut reader = Reader::new(&source, table, line, &mut problems);
-        if services.len() == MAX_SERVICES {
+        if services.len() >= MAX_SERVICES {
             let fix = "remove some; this one and those after it are left out meanwhile";
             reader.problem(line, format!("there are over {MAX_SERVICES} services"), fix);
             break;
         }
-        services.push(service::read(&mut reader, &node, &mut claims, kernels));
+        services.extend(service::read(&mut reader, &node, &mut claims, kernels));
+        if services.len() > MAX_SERVICES {
+            services.truncate(MAX_SERVICES);
+            let fix = "write fewer; the last ones of this table are left out meanwhile";
+            reader.problem(line, format!("with these instances there are over {MAX_SERVICES} services"), fix);
+        }
     }
+    let mut records = record::Records::default();
+    for (index, (line, table)) in record_tables.into_iter().enumerate() {
+        let mut reader = Reader::new(&source, table, line, &mut problems);
+        if index == record::MAX_RECORDS {
+            let fix = "remove some; this one and those after it are left out meanwhile";
+            reader.problem(line, format!("there are over {} records", record::MAX_RECORDS), fix);
+            break;
+        }
+        records.read(&mut reader, &node, &mut claims.dns);
+    }
+    let records = records.done();
     let file = file.display().to_string();
     in_file_order(&mut problems, &file);
-    Ok(Draft { file, node, services, problems })
+    Ok(Draft { file, node, services, records, problems })
 }
 
 /// Sorts by line; first what is wrong with another file, instead of which this one is used.

@@ -41,6 +41,29 @@ pub fn domain_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// As [`domain_name`], but the first label may be an asterisk (RFC 4592).
+pub fn wildcard_name(text: &str) -> Result<String, String> {
+    match text.strip_prefix("*.") {
+        Some(below) => domain_name(below).and_then(|name| bounded(format!("*.{name}"))),
+        None => domain_name(text),
+    }
+}
+
+/// As [`domain_name`], but labels may have underscores, as those of protocols do (RFC 8552), or be an asterisk.
+pub fn owner_name(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    let plain = |label: &str| if label == "*" { "u".to_owned() } else { label.replace('_', "u") };
+    // What is wrong with a name is not changed by that.
+    domain_name(&name.split('.').map(plain).collect::<Vec<_>>().join(".")).map(|_| name)
+}
+
+fn bounded(name: String) -> Result<String, String> {
+    match name.len() {
+        ..=MAX_NAME => Ok(name),
+        length => Err(format!("has {length} characters, more than {MAX_NAME}")),
+    }
+}
+
 /// Whether `name` is `zone` or lies below it. Both in the form that [`domain_name`] returns.
 pub fn is_within(name: &str, zone: &str) -> bool {
     name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
-use super::{NodeDraft, TimeServer, address, capture, names, quiet, quota};
+use super::{NodeDraft, TimeServer, address, address6, capture, names, quiet, quota};
 
-pub(super) const KEYS: [&str; 13] = [
-    "name", "domain", "uplink", "address", "gateway", "bridge", "kernels", "ntp", "quota", "summons", "held",
-    "shells", "quiet",
+pub(super) const KEYS: [&str; 14] = [
+    "name", "domain", "uplink", "address", "address6", "gateway", "bridge", "kernels", "ntp", "quota",
+    "summons", "held", "shells", "quiet",
 ];
 
 /// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
@@ -42,6 +42,7 @@ pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
         domain: domain(reader),
         uplink: interface(reader, "uplink", "eth0", "the first Ethernet interface"),
         addressing: address::of_node(reader),
+        address6: address6::of_node(reader),
         bridge: interface(reader, "bridge", DEFAULT_BRIDGE, DEFAULT_BRIDGE)
             .unwrap_or_else(|| DEFAULT_BRIDGE.to_owned()),
         kernels: kernels(reader),

@@ -16,6 +16,8 @@ const MAX_TTL: u32 = 86_400;
 const MAX_IDLE: u32 = 604_800;
 /// Longest of the other times in seconds, 10 years.
 const MAX_UPTIME: u32 = 315_360_000;
+/// Longest `response_delay` in milliseconds: resolvers wait 5 s for an answer (resolv.conf(5)).
+const MAX_RESPONSE_DELAY: u32 = 4000;
 const DEFAULT_STOP_TIMEOUT: u32 = 10;
 const MAX_STOP_TIMEOUT: u32 = 300;
 
@@ -24,6 +26,7 @@ const MAX_STOP_TIMEOUT: u32 = 300;
 pub struct Policy {
     pub start: Start,
     pub answer: Answer,
+    pub response_delay: Duration,
     pub ttl: Duration,
     pub idle: Duration,
     pub min_uptime: Duration,
@@ -40,7 +43,17 @@ pub fn read(reader: &mut Reader<'_, '_>) -> Policy {
         reader.problem(reader.line_of("idle"), "idle is not for a service that runs always", fix);
     }
     let (min_uptime, max_uptime) = uptimes(reader);
-    Policy { start, answer: answer(reader), ttl, idle, min_uptime, max_uptime, stop: stop(reader) }
+    let delay = reader.number("response_delay", 0, MAX_RESPONSE_DELAY, "milliseconds");
+    Policy {
+        start,
+        answer: answer(reader),
+        response_delay: Duration::from_millis(delay.map_or(0, |delay| delay.value.into())),
+        ttl,
+        idle,
+        min_uptime,
+        max_uptime,
+        stop: stop(reader),
+    }
 }
 
 fn start(reader: &mut Reader<'_, '_>) -> Start {

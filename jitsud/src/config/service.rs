@@ -7,13 +7,15 @@ use std::time::Duration;
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, address, capture, disk, keys, names, policy, vif};
+use super::{NodeDraft, address, address6, capture, disk, dns, instances, keys, names, policy, vif};
 use crate::domain::DEFAULT_WEIGHT;
 
-pub(super) const KEYS: [&str; 28] = [
+pub(super) const KEYS: [&str; 31] = [
     "name",
     "dns",
     "address",
+    "address6",
+    "instances",
     "kernel",
     "ramdisk",
     "memory",
@@ -22,6 +24,7 @@ pub(super) const KEYS: [&str; 28] = [
     "cmdline",
     "start",
     "answer",
+    "response_delay",
     "wake",
     "tcp",
     "udp",
@@ -65,7 +68,8 @@ const MIB: u64 = 1 << 20;
 /// What is taken, and by whom.
 pub struct Claims {
     names: HashMap<String, String>,
-    dns: HashMap<String, String>,
+    pub(super) dns: dns::Claims,
+    addresses6: address6::Claims,
     /// The files that will be kept in memory, and their lengths in bytes.
     files: HashMap<PathBuf, u64>,
     disks: disk::Claims,
@@ -74,25 +78,31 @@ pub struct Claims {
 impl Claims {
     /// What the node itself takes.
     pub fn of(node: &NodeDraft) -> Self {
-        let fqdn = format!("{}.{}", node.name, node.domain);
-        let dns = HashMap::from([(fqdn, "the node".to_owned())]);
-        Claims { names: HashMap::new(), dns, files: HashMap::new(), disks: disk::Claims::default() }
+        Claims {
+            names: HashMap::new(),
+            dns: dns::Claims::of(node),
+            addresses6: address6::Claims::of(node),
+            files: HashMap::new(),
+            disks: disk::Claims::default(),
+        }
     }
 }
 
-/// Reads the table.
+/// Reads the table. One with instances becomes as many services.
 pub fn read(
     reader: &mut Reader<'_, '_>,
     node: &NodeDraft,
     claims: &mut Claims,
     kernels: &Kernels<'_>,
-) -> ServiceDraft {
+) -> Vec<ServiceDraft> {
     let name = reader.required_string("name", "name = \"www\"");
     reader.service = name.map(|name| name.value.to_owned()).filter(|name| !name.is_empty());
     reader.refuse_unknown(&KEYS, "[[service]]");
     let name = name.and_then(|name| own_name(reader, name, claims));
-    let dns = dns(reader, name.as_deref(), node, claims);
+    let instances = instances::read(reader);
+    let dns = dns::read(reader, name.as_deref(), node, &mut claims.dns, instances.is_some());
     let address = address::of_service(reader, node.addressing.as_ref());
+    let address6 = address6::of_service(reader, &mut claims.addresses6);
     let image = image(reader, node, claims, kernels);
     let ramdisk = ramdisk(reader, node, claims, kernels);
     let memory = reader.number("memory", 1, MAX_MEMORY_MIB, "MiB");
@@ -111,11 +121,16 @@ pub fn read(
     let vifs = vif::read(reader);
     let disks = disk::read(reader, &mut claims.disks, kernels);
 
+    if instances.is_some() {
+        instances::fit(reader, &policy, &keys, &wait_for_key, &disks);
+    }
     let owner = name.clone().unwrap_or_else(|| format!("the service on line {}", reader.line.0));
     let settings = || {
         Some(Settings {
             name: name?,
             dns: dns?,
+            instance_of: None,
+            address6,
             kernel: image?.0,
             ramdisk: ramdisk.map(|(path, _)| path),
             memory_mib: memory.map_or(DEFAULT_MEMORY_MIB, |memory| memory.value),
@@ -132,12 +147,20 @@ pub fn read(
             disks,
         })
     };
-    ServiceDraft {
+    let draft = ServiceDraft {
         owner,
         name: reader.service.clone(),
         table: reader.line,
         address,
         settings: if reader.clean() { settings() } else { None },
+    };
+    match instances {
+        Some(addresses) => {
+            let Line(line) = reader.line;
+            let claim = |name: &str| claims.names.insert(name.to_owned(), format!("line {line}")).is_none();
+            instances::expand(reader, draft, &addresses, claim)
+        }
+        None => vec![draft],
     }
 }
 
@@ -173,56 +196,6 @@ fn own_name(
         return None;
     }
     Some(value.to_owned())
-}
-
-fn dns(
-    reader: &mut Reader<'_, '_>,
-    name: Option<&str>,
-    node: &NodeDraft,
-    claims: &mut Claims,
-) -> Option<Vec<String>> {
-    let example = format!("dns = [\"{}.{}\"]", name.unwrap_or("www"), node.domain);
-    let default = name.map(|name| format!("{name}.{}", node.domain));
-    if !reader.has("dns") {
-        let name = default?;
-        return claim_dns(reader, name, reader.line, node, claims).map(|name| vec![name]);
-    }
-    let listed = reader.strings("dns", &example)?;
-    if listed.value.is_empty() {
-        reader.problem(listed.line, "dns is empty", "remove it for the default, or list a name");
-        return None;
-    }
-    let claimed = listed.value.into_iter().map(|Field { value, line }| match names::domain_name(value) {
-        Ok(name) => claim_dns(reader, name, line, node, claims),
-        Err(fault) => {
-            reader.problem(line, format!("DNS name {value:?} {fault}"), format!("write {example}"));
-            None
-        }
-    });
-    // Every name is looked at, so that every mistake is told.
-    claimed.collect::<Vec<_>>().into_iter().collect()
-}
-
-fn claim_dns(
-    reader: &mut Reader<'_, '_>,
-    name: String,
-    line: Line,
-    node: &NodeDraft,
-    claims: &mut Claims,
-) -> Option<String> {
-    if !names::is_within(&name, &node.domain) {
-        let what = format!("DNS name {name:?} is outside the node's zone {:?}", node.domain);
-        reader.problem(line, what, format!("end it in .{}, or change [node] domain", node.domain));
-        return None;
-    }
-    if let Some(owner) = claims.dns.get(&name) {
-        let what = format!("DNS name {name:?} already belongs to {owner}");
-        reader.problem(line, what, "give each service names of its own");
-        return None;
-    }
-    let owner = reader.service.clone().unwrap_or_else(|| format!("the service on line {}", reader.line.0));
-    claims.dns.insert(name.clone(), owner);
-    Some(name)
 }
 
 /// The kernel's path and its image's size in bytes.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod files;
+mod names;
 mod services;
 
 use std::collections::HashMap;
@@ -107,12 +108,13 @@ fn with(from: &str, to: &str) -> String {
 fn the_documentation_has_all_keys_and_no_others() {
     let text = include_str!("../../../docs/configuration.md");
     let sections: HashMap<_, _> = text.split("\n#").filter_map(|section| section.split_once('\n')).collect();
-    let tables: [(&str, &[&str]); 5] = [
+    let tables: [(&str, &[&str]); 6] = [
         ("# `[node]`", &node::KEYS),
         ("## `[node.summons]`", &self::capture::SUMMONS_KEYS),
         ("# `[[service]]`", &service::KEYS),
         ("## `[[service.vif]]`", &vif::KEYS),
         ("## `[[service.disk]]`", &disk::KEYS),
+        ("# `[[record]]`", &record::KEYS),
     ];
     for (title, keys) in tables {
         // A row may have several.
@@ -139,6 +141,8 @@ fn defaults_are_as_documented() {
     let www = Service {
         name: "www".to_owned(),
         dns: vec!["www.jitsu.test".to_owned()],
+        instance_of: None,
+        address6: None,
         address: Ipv4Addr::new(10, 0, 2, 20),
         mac: Mac([0x00, 0x16, 0x3e, 0, 2, 20]),
         disks: Vec::new(),
@@ -151,6 +155,7 @@ fn defaults_are_as_documented() {
         cmdline: String::new(),
         start: Start::Summon,
         answer: DEFAULT_ANSWER,
+        response_delay: Duration::ZERO,
         wake: true,
         tcp: Ports::All,
         udp: Ports::All,

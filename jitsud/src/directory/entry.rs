@@ -51,6 +51,10 @@ pub struct Entry {
     last_seen: Moment,
     /// Until then answers that have been given may be cached.
     cached_until: Option<Moment>,
+    /// Before that nobody is told where it answers in this life; `None` when that does not hold anybody up.
+    told_from: Option<Moment>,
+    /// The host name that it runs for, if it is an instance.
+    host: Option<String>,
     traffic: KnownTraffic,
     statistics: Statistics,
     timeline: Timeline,
@@ -112,6 +116,8 @@ impl Entry {
             waiting: VecDeque::new(),
             last_seen: now,
             cached_until: None,
+            told_from: None,
+            host: None,
             traffic: KnownTraffic::default(),
             statistics: Statistics::default(),
             timeline: Timeline::default(),
@@ -136,6 +142,29 @@ impl Entry {
     /// The current or last life.
     pub fn incarnation(&self) -> Incarnation {
         Incarnation { service: self.id, number: self.life }
+    }
+
+    /// The host name that it runs for or, if it is off, has run for last. `None` for one that is no instance of a
+    /// service, or nobody's.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// Until when somebody may have been told of it; `None` when nobody has been.
+    pub(super) fn needed_until(&self) -> Option<Moment> {
+        self.cached_until
+    }
+
+    pub(super) fn bind(&mut self, host: &str) {
+        tracing::info!(service = self.service.name, host, "bound to a host name");
+        self.host = Some(host.to_owned());
+        self.failures_in_a_row = 0;
+    }
+
+    pub(super) fn remember_host(&mut self, now: Moment, host: String) {
+        self.host = Some(host);
+        // What the daemon before has answered last is not known.
+        self.cached_until = Some(now.after(self.service.ttl));
     }
 
     /// Requests that wait for an outcome.
@@ -190,6 +219,12 @@ impl Entry {
 
     /// When [`Entry::timer`] has something to do.
     pub(super) fn deadline(&self) -> Option<Moment> {
+        let answer = self.told_from.filter(|_| !self.waiting.is_empty() && self.has_address());
+        self.end_of_state().into_iter().chain(answer).min()
+    }
+
+    /// When its state ends by itself.
+    fn end_of_state(&self) -> Option<Moment> {
         match &self.state {
             State::Off => self.starts_by_itself().then_some(self.since),
             State::Failed { until, no_room, .. } => {
@@ -230,7 +265,12 @@ impl Entry {
     }
 
     /// Whether who asks now can be sent to its address at once.
-    fn may_be_told(&self) -> bool {
+    fn may_be_told(&self, now: Moment) -> bool {
+        self.has_address() && self.told_from.is_none_or(|from| now >= from)
+    }
+
+    /// Whether what is sent to its address reaches it, or is kept for it.
+    fn has_address(&self) -> bool {
         match &self.state {
             State::Ready { .. } => true,
             State::Building { early: None | Some(Early::Ready(_)) } | State::Booting { .. } => {
@@ -251,6 +291,16 @@ impl Entry {
     fn answer_all(&mut self, outcome: &Result<Summoned, SummonError>, out: &mut Outbox) {
         for ticket in self.waiting.drain(..) {
             out.answer(ticket, outcome.clone());
+        }
+    }
+
+    /// Who waits can be told where it answers, unless answers are to be held back.
+    fn may_be_told_soon(&mut self, now: Moment, out: &mut Outbox) {
+        if self.has_address() {
+            self.told_from.get_or_insert(now.after(self.service.response_delay));
+        }
+        if self.may_be_told(now) {
+            self.tell_all(now, out);
         }
     }
 
@@ -288,7 +338,7 @@ impl Entry {
     }
 
     fn build(&mut self, now: Moment, why: &str, out: &mut Outbox) {
-        self.committed = false;
+        (self.committed, self.told_from) = (false, None);
         self.statistics.starts += 1;
         self.set_state(now, State::Building { early: None }, why, out);
         out.effects.push(Effect::Build { incarnation: self.incarnation() });

@@ -55,6 +55,7 @@
 //!
 //! Not here: whether there is room for a domain, and which packets there are. The driver finds that out.
 
+mod binding;
 mod entry;
 mod moment;
 mod room;
@@ -164,6 +165,17 @@ pub enum Input {
     Summon {
         /// Which.
         service: ServiceId,
+        /// When the question arrived.
+        received: Moment,
+        /// Names the request in [`Effect::Answer`].
+        ticket: Ticket,
+    },
+    /// Somebody wants an instance of a service for a host name.
+    SummonForHost {
+        /// Any of the instances.
+        instance: ServiceId,
+        /// The host name.
+        host: String,
         /// When the question arrived.
         received: Moment,
         /// Names the request in [`Effect::Answer`].
@@ -414,6 +426,13 @@ impl Directory {
                 Some(entry) if !self.shutting_down => entry.summon(now, received, ticket, &mut out),
                 _ => out.answer(ticket, Err(SummonError::ShuttingDown)),
             },
+            Input::SummonForHost { instance, host, received, ticket } => {
+                match self.bind(now, instance, &host) {
+                    _ if self.shutting_down => out.answer(ticket, Err(SummonError::ShuttingDown)),
+                    Ok(bound) => self.entries[bound].summon(now, received, ticket, &mut out),
+                    Err(error) => out.answer(ticket, Err(error)),
+                }
+            }
             Input::Woken { service, at } => {
                 if let Some(entry) = self.entries.get_mut(service.0).filter(|_| !self.shutting_down) {
                     entry.woken(now, at, &mut out);
@@ -491,6 +510,13 @@ impl Directory {
     pub fn set_rooms(&mut self, rooms: impl IntoIterator<Item = Room>) {
         for (entry, room) in self.entries.iter_mut().zip(rooms) {
             entry.set_room(room);
+        }
+    }
+
+    /// Binds an instance of a service that is off to the host name that an earlier daemon has bound it to.
+    pub fn remember_host(&mut self, now: Moment, instance: ServiceId, host: String) {
+        if let Some(entry) = self.entries.get_mut(instance.0) {
+            entry.remember_host(now, host);
         }
     }
 

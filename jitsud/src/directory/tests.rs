@@ -20,7 +20,9 @@ pub fn config(services: usize) -> Config {
     let service = |index: usize| Service {
         name: format!("s{index}"),
         dns: vec![format!("s{index}.jitsu.test")],
+        instance_of: None,
         address: address(index),
+        address6: None,
         mac: Mac::of_address(address(index)),
         disks: Vec::new(),
         vifs: Vec::new(),
@@ -32,6 +34,7 @@ pub fn config(services: usize) -> Config {
         cmdline: String::new(),
         start: Start::Summon,
         answer: Answer::Ready,
+        response_delay: Duration::ZERO,
         wake: true,
         tcp: capture::Ports::All,
         udp: capture::Ports::All,
@@ -53,6 +56,7 @@ pub fn config(services: usize) -> Config {
         uplink: None,
         address: Ipv4Addr::new(10, 0, 2, 15),
         prefix: 24,
+        address6: None,
         gateway: None,
         bridge: "br0".to_owned(),
         kernels: PathBuf::from("/"),
@@ -62,7 +66,7 @@ pub fn config(services: usize) -> Config {
         shells: 0,
         quiet: Quiet::default(),
     };
-    Config { node, services: (0..services).map(service).collect() }
+    Config { node, services: (0..services).map(service).collect(), records: Vec::new() }
 }
 
 fn address(index: usize) -> Ipv4Addr {

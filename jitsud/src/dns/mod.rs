@@ -15,6 +15,7 @@
 //!
 //! Not here: forwarding, zone transfers, DNSSEC, IPv6.
 
+mod encode;
 mod reply;
 mod server;
 #[cfg(test)]
@@ -23,4 +24,4 @@ mod zone;
 
 pub use reply::{Begun, Transport, begin, reply};
 pub use server::serve;
-pub use zone::{Verdict, Zone};
+pub use zone::Zone;

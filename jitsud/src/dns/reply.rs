@@ -3,41 +3,25 @@
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use hickory_server::net::xfer::Protocol;
-use hickory_server::proto::op::{Edns, LowerQuery, Metadata, OpCode, ResponseCode};
-use hickory_server::proto::rr::rdata::opt::EdnsOption;
-use hickory_server::proto::rr::{Name, Record};
-use hickory_server::proto::serialize::binary::BinEncoder;
+use hickory_server::proto::op::{OpCode, ResponseCode};
+use hickory_server::proto::rr::{DNSClass, RecordType};
 use hickory_server::server::Request;
-use hickory_server::zone_handler::MessageResponseBuilder;
 
-use super::zone::{Refusal, Verdict, Zone, address_record};
+use super::encode::{EDNS_UDP, Encoder, HEADER, Head, IS_REPLY, OPCODE_MASK, Section, bare};
+use super::zone::name::{Asked, text};
+use super::zone::{Answer, Authority, End, Family, RecordSet, Verdict, Zone};
 use crate::directory::Moment;
 use crate::summoner::{ServiceId, SummonError, Summoner};
 
-/// Bytes of a message's header.
-const HEADER: usize = 12;
-/// The header's third byte: the bit that marks replies, and where the operation code stands.
-const IS_REPLY: u8 = 0x80;
-const OPCODE_MASK: u8 = 0x78;
-const RECURSION_DESIRED: u8 = 0x01;
-
-/// Longest label; what would be a greater length is a pointer (RFC 1035, section 4.1.4).
-const MAX_LABEL: u8 = 63;
-
 /// Longest reply over UDP without EDNS (RFC 1035, section 2.3.4).
 const PLAIN_UDP: u16 = 512;
-/// Longest reply over UDP that we promise and send with EDNS: no fragments anywhere (DNS flag day 2020).
-const EDNS_UDP: u16 = 1232;
 
 /// TTL in seconds of the address of a service that may be off, and stays so for whoever asks.
 const NOTHING_PROMISED: u32 = 0;
-
-/// EDNS option "Extended DNS Error" (RFC 8914, section 2). hickory has no type for it.
-const EXTENDED_ERROR: u16 = 15;
-/// Longest text of an extended error: with the question it fits into a reply of any size.
-const MAX_ERROR_TEXT: usize = 200;
 
 /// Codes of extended errors (RFC 8914, section 4): those whose meaning is that of something here. "Blocked" and
 /// "Prohibited" are not among them: the one is for names on a blocklist, the other for clients without the right to ask,
@@ -83,17 +67,16 @@ pub fn begin(
     zone: &Arc<Zone>,
     summoner: &Summoner,
 ) -> Begun {
-    let Some(header) = message.get(..HEADER) else { return Begun::Silence };
+    let Some(header) = message.first_chunk::<HEADER>() else { return Begun::Silence };
     if header[2] & IS_REPLY != 0 {
         return Begun::Silence;
     }
     if OpCode::from_u8((header[2] & OPCODE_MASK) >> 3) != OpCode::Query {
-        return Begun::Now(bare_reply(header, ResponseCode::NotImp));
+        return Begun::Now(bare(header, ResponseCode::NotImp));
     }
     // Exactly one question (RFC 9619), of a name that stands there whole.
-    if header[4..6] != [0, 1] || !stands_whole(&message[HEADER..]) {
-        return Begun::Now(bare_reply(header, ResponseCode::FormErr));
-    }
+    let name = Asked::read(&message[HEADER..]).filter(|_| header[4..6] == [0, 1]);
+    let Some(name) = name else { return Begun::Now(bare(header, ResponseCode::FormErr)) };
     let protocol = match transport {
         Transport::Udp => Protocol::Udp,
         Transport::Tcp => Protocol::Tcp,
@@ -102,27 +85,30 @@ pub fn begin(
         Ok(request) => request,
         Err(error) => {
             tracing::debug!(%peer, "malformed DNS message: {error}");
-            return Begun::Now(bare_reply(header, ResponseCode::FormErr));
+            return Begun::Now(bare(header, ResponseCode::FormErr));
         }
     };
-    let Some(query) = request.queries.queries().first() else { return Begun::Silence };
-    let outcome = if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
-        Outcome::error(ResponseCode::BADVERS)
-    } else {
-        match decide(query, peer.ip(), zone) {
-            Decided::Now(outcome) => outcome,
-            Decided::Summon(service) => {
-                let (zone, summoner) = (Arc::clone(zone), summoner.clone());
-                return Begun::Later(Box::pin(async move {
-                    let outcome = summon(&request, service, received, &summoner).await;
-                    encode_or_fail(&request, transport, &outcome, &zone)
-                }));
-            }
+    let question = Question { header: *header, name, request, transport, source: peer.ip() };
+    if question.request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
+        return Begun::Now(question.reply(&Outcome::error(ResponseCode::BADVERS), 0));
+    }
+    match decide(&question, zone) {
+        Decided::Now(outcome) => Begun::Now(question.reply(&outcome, zone.turn())),
+        Decided::Summon(summons) => {
+            let (zone, summoner) = (Arc::clone(zone), summoner.clone());
+            Begun::Later(Box::pin(async move {
+                let addresses = summons.carry_out(received, &summoner).await;
+                // Nothing has changed in the zone, so that it says the same again.
+                let outcome = match zone.ask(question.name.wire(), question.class(), question.kind()) {
+                    Verdict::Answer(answer) => Outcome::with_addresses(&answer, addresses),
+                    Verdict::Elsewhere | Verdict::Refuse => Outcome::error(ResponseCode::ServFail),
+                };
+                if let Some((_, error)) = &outcome.error {
+                    tracing::info!(name = text(question.name.wire()), "cannot be summoned: {error}");
+                }
+                Some(question.reply(&outcome, zone.turn()))
+            }))
         }
-    };
-    match encode_or_fail(&request, transport, &outcome, zone) {
-        Some(reply) => Begun::Now(reply),
-        None => Begun::Silence,
     }
 }
 
@@ -142,54 +128,111 @@ pub async fn reply(
     }
 }
 
-fn encode_or_fail(
-    request: &Request,
+/// A message that asks one question.
+struct Question {
+    header: [u8; HEADER],
+    name: Asked,
+    request: Request,
     transport: Transport,
-    outcome: &Outcome,
-    zone: &Zone,
-) -> Option<Vec<u8>> {
-    encode(request, transport, outcome, zone)
-        .inspect_err(|error| tracing::error!("a DNS reply could not be encoded: {error}"))
-        .or_else(|_| encode(request, transport, &Outcome::error(ResponseCode::ServFail), zone))
-        .ok()
+    source: IpAddr,
 }
 
-/// Whether a name is labels up to the root, none of them a pointer (RFC 1035, section 4.1.4). Before the first name of
-/// a message there is none that it could point to; and it goes into the reply as it came, where a pointer into the
-/// header would mean something else.
-fn stands_whole(mut name: &[u8]) -> bool {
-    while let [length, rest @ ..] = name {
-        match rest.get(usize::from(*length)..) {
-            Some(_) if *length == 0 => return true,
-            Some(after) if *length <= MAX_LABEL => name = after,
-            _ => return false,
+impl Question {
+    fn kind(&self) -> RecordType {
+        self.request.queries.queries().first().map_or(RecordType::ZERO, |query| query.query_type())
+    }
+
+    fn class(&self) -> DNSClass {
+        self.request.queries.queries().first().map_or(DNSClass::NONE, |query| query.query_class())
+    }
+
+    /// Most bytes of its reply.
+    fn limit(&self) -> u16 {
+        match (self.transport, &self.request.edns) {
+            (Transport::Tcp, _) => u16::MAX,
+            (Transport::Udp, None) => PLAIN_UDP,
+            (Transport::Udp, Some(edns)) => edns.max_payload().clamp(PLAIN_UDP, EDNS_UDP),
         }
     }
-    false
+
+    /// Says the outcome. Which of several addresses comes first is different in each `turn`.
+    fn reply(&self, outcome: &Outcome<'_>, turn: usize) -> Vec<u8> {
+        let mut encoder = Encoder::new(Head {
+            header: &self.header,
+            question: self.request.queries.as_bytes(),
+            edns: self.request.edns.as_ref(),
+            limit: self.limit(),
+            authoritative: outcome.authoritative,
+            code: outcome.code,
+            error: outcome.error.as_ref().map(|(code, text)| (*code as u16, text.as_str())),
+        });
+        let mut owner = None;
+        for alias in &outcome.aliases {
+            encoder.set(Section::Answer, owner, alias, 0);
+            owner = alias.target();
+        }
+        match &outcome.records {
+            Records::None => {}
+            Records::Set(set) => {
+                let first = if is_address(set.kind) { turn } else { 0 };
+                encoder.set(Section::Answer, owner, set, first);
+            }
+            Records::Addresses(family, Addresses { list, ttl }) => {
+                let kind = match family {
+                    Family::V4 => RecordType::A,
+                    Family::V6 => RecordType::AAAA,
+                };
+                let (before, after) = list.split_at(turn % list.len().max(1));
+                encoder.addresses(owner, kind, *ttl, after.iter().chain(before));
+            }
+        }
+        if let Some(authority) = outcome.absent_from {
+            encoder.set(Section::Authority, Some(&authority.name), &authority.soa, 0);
+        }
+        encoder.done()
+    }
+}
+
+fn is_address(kind: RecordType) -> bool {
+    matches!(kind, RecordType::A | RecordType::AAAA)
+}
+
+/// Addresses, and for how many seconds they may be cached: all for as long as the one that may least (RFC 2181, section
+/// 5.2).
+struct Addresses {
+    list: Vec<IpAddr>,
+    ttl: u32,
 }
 
 /// What a reply says.
-struct Outcome {
+struct Outcome<'z> {
     code: ResponseCode,
     authoritative: bool,
-    answers: Vec<Record>,
-    /// Whether the SOA record goes along, so that the absence may be cached.
-    with_soa: bool,
+    /// CNAMEs before the records; the first belongs to the question's name.
+    aliases: Vec<&'z RecordSet>,
+    records: Records<'z>,
+    /// The zone whose SOA record goes along, so that the absence may be cached.
+    absent_from: Option<&'z Authority>,
     /// Code and text for people.
-    extended_error: Option<(ErrorCode, String)>,
+    error: Option<(ErrorCode, String)>,
 }
 
-impl Outcome {
+enum Records<'z> {
+    None,
+    Set(&'z RecordSet),
+    Addresses(Family, Addresses),
+}
+
+impl<'z> Outcome<'z> {
     fn error(code: ResponseCode) -> Self {
-        Outcome { code, authoritative: false, answers: Vec::new(), with_soa: false, extended_error: None }
-    }
-
-    fn answer(answers: Vec<Record>) -> Self {
-        Outcome { authoritative: true, answers, ..Outcome::error(ResponseCode::NoError) }
-    }
-
-    fn absence(code: ResponseCode) -> Self {
-        Outcome { authoritative: true, with_soa: true, ..Outcome::error(code) }
+        Outcome {
+            code,
+            authoritative: false,
+            aliases: Vec::new(),
+            records: Records::None,
+            absent_from: None,
+            error: None,
+        }
     }
 
     fn failure(error: &SummonError) -> Self {
@@ -197,106 +240,136 @@ impl Outcome {
             SummonError::Failed { .. }
             | SummonError::NoRoom { .. }
             | SummonError::Manual
+            | SummonError::NoInstance { .. }
+            | SummonError::NoHost
             | SummonError::Busy => ErrorCode::Other,
             SummonError::ShuttingDown => ErrorCode::NotReady,
         };
-        let extended_error = Some((code, error.to_string()));
-        Outcome { extended_error, ..Outcome::error(ResponseCode::ServFail) }
+        Outcome { error: Some((code, error.to_string())), ..Outcome::error(ResponseCode::ServFail) }
     }
 
-    fn refusal(refusal: Refusal) -> Self {
-        let (code, text) = match refusal {
-            Refusal::NotAuthoritative => {
-                (ErrorCode::NotAuthoritative, "the node answers for its own zone only")
-            }
-            Refusal::NotSupported => (ErrorCode::NotSupported, "no zone transfers, and no class but IN"),
+    fn refusal(code: ErrorCode, text: &str) -> Self {
+        Outcome { error: Some((code, text.to_owned())), ..Outcome::error(ResponseCode::Refused) }
+    }
+
+    /// What the zone says by itself; `None` where addresses have to be found first.
+    fn of(answer: &Answer<'z>) -> Option<Self> {
+        let (code, records, absent_from) = match &answer.end {
+            End::Records(set) => (ResponseCode::NoError, Records::Set(set), None),
+            End::NoData(zone) => (ResponseCode::NoError, Records::None, Some(*zone)),
+            End::NoSuchName(zone) => (ResponseCode::NXDomain, Records::None, Some(*zone)),
+            End::Beyond => (ResponseCode::NoError, Records::None, None),
+            End::Services(..) | End::Instance(_) => return None,
         };
-        Outcome { extended_error: Some((code, text.to_owned())), ..Outcome::error(ResponseCode::Refused) }
+        let aliases = answer.aliases.clone();
+        Some(Outcome { code, authoritative: true, aliases, records, absent_from, error: None })
+    }
+
+    fn with_addresses(answer: &Answer<'z>, addresses: Result<Addresses, SummonError>) -> Self {
+        let addresses = match addresses {
+            Ok(addresses) => addresses,
+            Err(error) => return Outcome::failure(&error),
+        };
+        let family = match answer.end {
+            End::Services(family, _) => family,
+            _ => Family::V4,
+        };
+        Outcome {
+            authoritative: true,
+            aliases: answer.aliases.clone(),
+            records: Records::Addresses(family, addresses),
+            ..Outcome::error(ResponseCode::NoError)
+        }
     }
 }
 
 /// What is to be done about a question.
-enum Decided {
-    Now(Outcome),
-    Summon(ServiceId),
+enum Decided<'z> {
+    Now(Outcome<'z>),
+    Summon(Summons),
 }
 
-fn decide(query: &LowerQuery, source: IpAddr, zone: &Zone) -> Decided {
-    Decided::Now(match zone.ask(query.name(), query.query_class(), query.query_type(), source) {
-        Verdict::Answer(records) => Outcome::answer(records),
-        Verdict::NoData => Outcome::absence(ResponseCode::NoError),
-        Verdict::NoSuchName => Outcome::absence(ResponseCode::NXDomain),
-        Verdict::Refuse(refusal) => Outcome::refusal(refusal),
-        Verdict::Tell(address) => {
-            Outcome::answer(vec![address_record(query.original().name().clone(), NOTHING_PROMISED, address)])
+/// Who has to run before a question can be answered.
+enum Summons {
+    /// All of them, as far as that goes, each with its address; and addresses that are known already.
+    Services(Vec<(ServiceId, IpAddr)>, Addresses),
+    /// One of the instances to which this belongs, for a host name.
+    Instance(ServiceId, String),
+}
+
+fn decide<'z>(question: &Question, zone: &'z Zone) -> Decided<'z> {
+    let name = question.name.wire();
+    let answer = match zone.ask(name, question.class(), question.kind()) {
+        Verdict::Answer(answer) => answer,
+        Verdict::Elsewhere => {
+            let text = "the node answers for its own zone only";
+            return Decided::Now(Outcome::refusal(ErrorCode::NotAuthoritative, text));
         }
-        Verdict::Summon(service) => return Decided::Summon(service),
-    })
-}
-
-async fn summon(request: &Request, service: ServiceId, received: Moment, summoner: &Summoner) -> Outcome {
-    let outcome = summoner.summon(service, received.0).await;
-    let Some(query) = request.queries.queries().first() else {
-        return Outcome::error(ResponseCode::ServFail);
+        Verdict::Refuse => {
+            let text = "no zone transfers, and no class but IN";
+            return Decided::Now(Outcome::refusal(ErrorCode::NotSupported, text));
+        }
     };
-    match outcome {
-        Ok(summoned) => {
-            let ttl = u32::try_from(summoned.ttl.as_secs()).unwrap_or(u32::MAX);
-            // The name as it was asked, in its spelling, so that it is compressed to a pointer.
-            let name: Name = query.original().name().clone();
-            Outcome::answer(vec![address_record(name, ttl, summoned.address)])
+    if let Some(outcome) = Outcome::of(&answer) {
+        return Decided::Now(outcome);
+    }
+    let is_quiet = |service: ServiceId| zone.is_quiet(service, question.source, name);
+    match answer.end {
+        End::Services(family, services) => {
+            let (mut told, mut summoned) = (Vec::new(), Vec::new());
+            for service in services.iter().copied() {
+                match zone.address(service, family) {
+                    Some(address) if is_quiet(service) => told.push(address),
+                    Some(address) => summoned.push((service, address)),
+                    None => {}
+                }
+            }
+            let ttl = if told.is_empty() { u32::MAX } else { NOTHING_PROMISED };
+            let told = Addresses { list: told, ttl };
+            if summoned.is_empty() {
+                return Decided::Now(Outcome::with_addresses(&answer, Ok(told)));
+            }
+            Decided::Summon(Summons::Services(summoned, told))
         }
-        Err(error) => {
-            tracing::info!(name = %query.name(), "cannot be summoned: {error}");
-            Outcome::failure(&error)
+        End::Instance(instances) => {
+            let first = instances.first().copied().unwrap_or(ServiceId(usize::MAX));
+            if is_quiet(first) {
+                // Whoever is not to start it is not to bind one, either: there is no address to tell.
+                let nothing = Outcome { authoritative: true, ..Outcome::error(ResponseCode::NoError) };
+                return Decided::Now(Outcome { aliases: answer.aliases, ..nothing });
+            }
+            let host = answer.aliases.last().and_then(|alias| alias.target()).unwrap_or(name);
+            Decided::Summon(Summons::Instance(first, text(host)))
         }
+        _ => Decided::Now(Outcome::error(ResponseCode::ServFail)),
     }
 }
 
-fn encode(
-    request: &Request,
-    transport: Transport,
-    outcome: &Outcome,
-    zone: &Zone,
-) -> Result<Vec<u8>, hickory_server::proto::ProtoError> {
-    // A reply has EDNS if and only if the question had (RFC 6891, section 6.1.1).
-    let edns = request.edns.as_ref().map(|_| {
-        let mut edns = Edns::new();
-        edns.set_max_payload(EDNS_UDP);
-        if let Some((code, text)) = &outcome.extended_error {
-            let text = &text[..text.floor_char_boundary(MAX_ERROR_TEXT)];
-            let data = [&(*code as u16).to_be_bytes(), text.as_bytes()].concat();
-            edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, data));
+impl Summons {
+    /// Makes them run. Those that do are answered, if any does.
+    async fn carry_out(self, received: Moment, summoner: &Summoner) -> Result<Addresses, SummonError> {
+        let seconds = |ttl: Duration| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
+        let (services, mut addresses) = match self {
+            Summons::Instance(instance, host) => {
+                let summoned = summoner.summon_for_host(instance, host, received.0).await?;
+                return Ok(Addresses { list: vec![summoned.address.into()], ttl: seconds(summoned.ttl) });
+            }
+            Summons::Services(services, told) => (services, told),
+        };
+        let mut failure = None;
+        let summons = services.iter().map(|(service, _)| summoner.summon(*service, received.0));
+        for ((_, address), outcome) in services.iter().zip(join_all(summons).await) {
+            match outcome {
+                Ok(summoned) => {
+                    addresses.list.push(*address);
+                    addresses.ttl = addresses.ttl.min(seconds(summoned.ttl));
+                }
+                Err(error) => _ = failure.get_or_insert(error),
+            }
         }
-        edns
-    });
-    let limit = match (transport, &request.edns) {
-        (Transport::Tcp, _) => u16::MAX,
-        (Transport::Udp, None) => PLAIN_UDP,
-        (Transport::Udp, Some(edns)) => edns.max_payload().clamp(PLAIN_UDP, EDNS_UDP),
-    };
-    let mut metadata = Metadata::response_from_request(&request.metadata);
-    metadata.response_code = outcome.code;
-    metadata.authoritative = outcome.authoritative;
-
-    let mut builder = MessageResponseBuilder::from_message_request(request);
-    if let Some(edns) = &edns {
-        builder.edns(edns);
+        match failure {
+            Some(error) if addresses.list.is_empty() => Err(error),
+            _ => Ok(addresses),
+        }
     }
-    let soa = outcome.with_soa.then(|| zone.soa());
-    let response = builder.build(metadata, &outcome.answers, [], soa, []);
-    let mut bytes = Vec::with_capacity(usize::from(PLAIN_UDP));
-    let mut encoder = BinEncoder::new(&mut bytes);
-    encoder.set_max_size(limit);
-    response.destructive_emit(&mut encoder)?;
-    Ok(bytes)
-}
-
-/// A reply of a header alone, for messages whose question is not to be trusted.
-fn bare_reply(header: &[u8], code: ResponseCode) -> Vec<u8> {
-    let mut reply = vec![0; HEADER];
-    reply[..2].copy_from_slice(&header[..2]);
-    reply[2] = IS_REPLY | header[2] & (OPCODE_MASK | RECURSION_DESIRED);
-    reply[3] = code.low();
-    reply
 }

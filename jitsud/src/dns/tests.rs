@@ -201,7 +201,8 @@ async fn questions_and_answers() {
         ("20.2.0.10.in-addr.arpa.", PTR, NoError, true, &[PTR], false, 0),
         ("15.2.0.10.in-addr.arpa.", PTR, NoError, true, &[PTR], false, 0),
         ("99.2.0.10.in-addr.arpa.", PTR, Refused, false, &[], false, 0),
-        ("20.2.0.10.in-addr.arpa.", A, Refused, false, &[], false, 0),
+        ("20.2.0.10.in-addr.arpa.", A, NoError, true, &[], true, 0),
+        ("x.20.2.0.10.in-addr.arpa.", PTR, NXDomain, true, &[], true, 0),
     ];
     for (name, kind, code, authoritative, answers, soa, summons) in table {
         let before = rig.summons();

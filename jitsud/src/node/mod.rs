@@ -32,9 +32,10 @@ use xenstore::Change;
 use crate::capture::{self, Captor, handover};
 use crate::card::Card;
 use crate::clock::Clock;
-use crate::config::{Loaded, ReadyKey};
+use crate::config::{HOST_KEY, Key, Loaded, ReadyKey};
 use crate::directory::{
-    Death, Directory, Effect, Incarnation, Input, Moment, Room, Stage, Standing, State, Statistics, Ticket,
+    Death, Directory, Effect, Entry, Incarnation, Input, Moment, Room, Stage, Standing, State, Statistics,
+    Ticket,
 };
 use crate::domain::builder::Step;
 use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Shell, Spec, nodes};
@@ -176,9 +177,12 @@ impl Core {
         for (index, service) in self.loaded.config.services.iter().enumerate() {
             let id = ServiceId(index);
             match self.toolstack.store.with(|store| Counters::read(store, &service.name)) {
-                Some(Counters { life, starts, requests, wakes, failures }) => {
+                Some(Counters { life, starts, requests, wakes, failures, host }) => {
                     let counted = Statistics { starts, requests, wakes, failures, last_request: None };
                     self.directory.remember(id, life, counted);
+                    if let Some(host) = host.filter(|_| service.instance_of.is_some()) {
+                        self.directory.remember_host(Moment::now(), id, host);
+                    }
                 }
                 // There from the start, so that a life leaves no node behind.
                 None => self.put_away(&[Counters::default().change(&service.name)]),
@@ -274,10 +278,12 @@ impl Core {
     fn request(&mut self, request: Request) {
         match request {
             Request::Summon { service, received, answer } => {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
-                self.tickets.insert(ticket, answer);
+                let ticket = self.ticket(answer);
                 self.input(Input::Summon { service, received: Moment(received), ticket });
+            }
+            Request::SummonForHost { instance, host, received, answer } => {
+                let ticket = self.ticket(answer);
+                self.input(Input::SummonForHost { instance, host, received: Moment(received), ticket });
             }
             Request::Status { answer } => drop(answer.send(self.status())),
             Request::Start { service, answer } => {
@@ -305,6 +311,13 @@ impl Core {
         if let Some(entry) = self.directory.entries().get(service.0) {
             let _ = answer.send(ServiceStatus::new(entry));
         }
+    }
+
+    fn ticket(&mut self, answer: oneshot::Sender<Result<Summoned, SummonError>>) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.tickets.insert(ticket, answer);
+        ticket
     }
 
     fn report(&mut self, report: Report) {
@@ -464,7 +477,7 @@ impl Core {
         for service in self.directory.take_changed() {
             let Some(entry) = self.directory.entries().get(service.0) else { continue };
             let incarnation = entry.incarnation();
-            let counters = Counters::new(incarnation.number, entry.statistics());
+            let counters = Counters::new(entry);
             let mut changes = vec![counters.change(&entry.service().name)];
             match entry.state() {
                 State::Ready { domid, .. } => {
@@ -546,7 +559,10 @@ impl Core {
         let template = &self.specs[incarnation.service.0];
         let record = Record::new(&self.loaded.config.services[incarnation.service.0], incarnation, false);
         let uuid = uuid(incarnation.service.0 as u16, incarnation.number);
-        let spec = Spec { uuid, record: record.text(), ..template.spec.clone() };
+        let mut spec = Spec { uuid, record: record.text(), ..template.spec.clone() };
+        let host = self.directory.entries().get(incarnation.service.0).and_then(Entry::host);
+        let host = host.map(|host| Key { path: HOST_KEY.to_owned(), value: host.to_owned() });
+        spec.keys.extend(host);
         let Toolstack { hypervisor, events, store, .. } = self.toolstack.clone();
         let reports = self.reports.0.clone();
         let mut life = Life::default();

@@ -11,7 +11,7 @@ use xen_sys::DomId;
 use xenstore::{Change, Store};
 
 use crate::config::Service;
-use crate::directory::{Incarnation, Statistics};
+use crate::directory::{Entry, Incarnation, Statistics};
 use crate::domain::{mac_text, nodes};
 
 /// A running domain.
@@ -57,8 +57,8 @@ impl Record {
     }
 }
 
-/// What is counted for a service, over all daemons since the node was switched on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+/// What is counted for a service, over all daemons since the node was switched on, and whose it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// The number of the last life.
     pub life: u64,
@@ -71,13 +71,17 @@ pub struct Counters {
     pub wakes: u64,
     /// Lives that ended in failure.
     pub failures: u64,
+    /// The host name that it is bound to, if it is an instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 impl Counters {
     /// Of what the directory has counted.
-    pub fn new(life: u64, counted: Statistics) -> Self {
-        let Statistics { starts, requests, wakes, failures, last_request: _ } = counted;
-        Counters { life, starts, requests, wakes, failures }
+    pub fn new(entry: &Entry) -> Self {
+        let Statistics { starts, requests, wakes, failures, last_request: _ } = entry.statistics();
+        let host = entry.host().map(str::to_owned);
+        Counters { life: entry.incarnation().number, starts, requests, wakes, failures, host }
     }
 
     /// What puts them away.
@@ -107,7 +111,14 @@ mod tests {
         let service = &config(1).services[0];
         let life = Incarnation { service: ServiceId(0), number: 7 };
         let record = Record::new(service, life, true);
-        let counters = Counters { life: 7, starts: 6, requests: 99, wakes: 5, failures: 1 };
+        let counters = Counters {
+            life: 7,
+            starts: 6,
+            requests: 99,
+            wakes: 5,
+            failures: 1,
+            host: Some("alice.users.jitsu.test".to_owned()),
+        };
         let mut store = Store::new(Limits::default());
         let changes = [Change::write(nodes::record(DomId(3)), record.text()), counters.change(&service.name)];
         store.commit(&changes).expect("a commit");

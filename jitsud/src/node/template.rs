@@ -6,9 +6,15 @@ use std::sync::Arc;
 
 use handover::Offer;
 
-use crate::config::{self, Loaded, Node, ReadyKey, Service};
+use crate::config::{self, Key, Loaded, Node, ReadyKey, Service};
 use crate::domain::{Spec, Vif};
 use crate::text::chain;
+
+/// The XenStore key in which a guest finds its IPv6 address: `ip=` of the kernel's arguments knows no such.
+const ADDRESS6_KEY: &str = "data/address6";
+/// Length of the network's prefix where the node has no address of which that is known: the usual one (RFC 4291,
+/// section 2.5.4).
+const HOST_PREFIX: u8 = 64;
 
 /// A service's domain, but for what is made anew each time.
 #[derive(Debug)]
@@ -59,6 +65,10 @@ fn template(node: &Node, service: &Service, files: &Files) -> Option<Template> {
         address: None,
         bridge: vif.bridge.as_ref().unwrap_or(&node.bridge).clone(),
     });
+    let address6 = service.address6.map(|address| {
+        let prefix = node.address6.map_or(HOST_PREFIX, |(_, prefix)| prefix);
+        Key { path: ADDRESS6_KEY.to_owned(), value: format!("{address}/{prefix}") }
+    });
     let kernel = files.0.get(&service.kernel)?.clone();
     let offer = Offer::find(&kernel).unwrap_or_else(|error| {
         tracing::warn!("service {}, {}: {error}", service.name, service.kernel.display());
@@ -75,7 +85,7 @@ fn template(node: &Node, service: &Service, files: &Files) -> Option<Template> {
             weight: service.weight,
             bootargs: format!("{ip} {}", service.cmdline).trim_end().to_owned(),
             record: String::new(),
-            keys: service.keys.clone(),
+            keys: address6.into_iter().chain(service.keys.iter().cloned()).collect(),
             disks: service.disks.clone(),
             vifs: std::iter::once(first).chain(others).collect(),
         },

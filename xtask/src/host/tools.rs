@@ -44,9 +44,22 @@ const XEN_BUILDERS: [Tool; 3] = [("make", &["make"]), ("flex", &["flex"]), ("bis
 /// What fuzzing needs: a compiler for libFuzzer, which comes as C++.
 const FUZZERS: [Tool; 1] = [("c++", &["g++"])];
 
-/// What tests need besides: those of the cards, those of the versions of Xen that are built from source, and fuzzing.
+/// DNS clients that others wrote.
+const DNS_CLIENTS: [Tool; 2] = [("dig", &["bind9-dnsutils"]), ("kdig", &["knot-dnsutils"])];
+
+/// What tests need besides: those of the cards, those of the versions of Xen that are built from source, fuzzing, and
+/// DNS.
 pub fn missing_for_tests() -> Vec<Missing> {
-    missing_of(CHECKERS.into_iter().chain(XEN_BUILDERS).chain(FUZZERS))
+    let tools = CHECKERS.into_iter().chain(XEN_BUILDERS).chain(FUZZERS).chain(DNS_CLIENTS);
+    missing_of(tools).into_iter().chain(dnspython()).collect()
+}
+
+/// A DNS library, for the interpreter that the distribution has.
+fn dnspython() -> Option<Missing> {
+    match output("/usr/bin/python3", &["-c", "import dns.message"]) {
+        Some(_) => None,
+        None => Some(Missing { what: "dnspython".into(), packages: &["python3", "python3-dnspython"] }),
+    }
 }
 
 /// What the fuzz targets need.

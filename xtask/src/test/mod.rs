@@ -9,6 +9,7 @@ mod captured;
 mod cards;
 mod config;
 mod density;
+mod faces;
 mod failures;
 mod flood;
 mod footprint;
@@ -106,6 +107,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
     if !args.node_only {
         crate::host::provide_for_tests()?;
         host::run(report);
+        faces::run(report)?;
     }
     if !args.host_only {
         let filter = args.filter.as_deref();

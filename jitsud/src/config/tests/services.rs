@@ -24,7 +24,7 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             kernel, ramdisk, memory, vcpus, weight, cmdline, start, answer, wake, tcp, udp, refuse, quiet, ttl, idle, min_uptime, max_uptime, boot_timeout, stop, stop_timeout, wait_for_key, listens_on, \
+             address6, instances, kernel, ramdisk, memory, vcpus, weight, cmdline, start, answer, response_delay, wake, tcp, udp, refuse, quiet, ttl, idle, min_uptime, max_uptime, boot_timeout, stop, stop_timeout, wait_for_key, listens_on, \
              keys, vif, disk",
         ),
         // Names.
@@ -569,11 +569,6 @@ fn what_two_services_claim_belongs_to_the_first() {
         (
             second("b", "10.0.2.20", ""),
             "14: service b: address 10.0.2.20 already belongs to www; take another address of 10.0.2.0/24",
-        ),
-        (
-            second("b", "10.0.2.21", "dns = [\"WWW.jitsu.test\"]"),
-            "16: service b: DNS name \"www.jitsu.test\" already belongs to www; \
-             give each service names of its own",
         ),
         (
             second("node", "10.0.2.21", ""),

@@ -7,7 +7,10 @@ use crate::directory::{CONNECTION_LIFE, LOOK_AGAIN, QUIET_BEFORE_EVICTION};
 impl Entry {
     /// The deadline has come.
     pub(in super::super) fn timer(&mut self, now: Moment, out: &mut Outbox) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        if self.may_be_told(now) {
+            self.tell_all(now, out);
+        }
+        if self.end_of_state().is_none_or(|deadline| now < deadline) {
             return;
         }
         let too_old = self.ends_at().is_some_and(|at| now >= at);

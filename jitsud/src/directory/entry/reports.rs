@@ -120,7 +120,7 @@ impl Entry {
                 self.timeline.note(Stage::GuestReady, at);
                 let watch = self.next_watch(now);
                 self.set_state(now, State::Ready { domid, watch }, "it accepts connections", out);
-                self.tell_all(now, out);
+                self.may_be_told_soon(now, out);
             }
             _ => self.meaningless("ready"),
         }

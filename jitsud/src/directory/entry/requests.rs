@@ -15,7 +15,7 @@ impl Entry {
         self.statistics.last_request = Some(received);
         match self.want(now, Wish::Query(received), out) {
             Err(refusal) => out.answer(ticket, Err(refusal)),
-            Ok(()) if self.may_be_told() => {
+            Ok(()) if self.may_be_told(now) => {
                 let summoned = self.summoned(now);
                 out.answer(ticket, Ok(summoned));
             }
@@ -42,6 +42,9 @@ impl Entry {
     /// Somebody wants it to run, which it does or will do if that can be.
     fn want(&mut self, now: Moment, wish: Wish, out: &mut Outbox) -> Result<(), SummonError> {
         let ordered = wish == Wish::Order;
+        if self.service.instance_of.is_some() && self.host.is_none() {
+            return Err(SummonError::NoHost);
+        }
         let may_start = ordered || self.wanted.is_some() || self.service.start != Start::Manual;
         match &mut self.state {
             State::Ready { watch, .. } => {
@@ -91,9 +94,7 @@ impl Entry {
         match &self.state {
             State::Building { early: None | Some(Early::Ready(_)) } | State::Booting { .. } => {
                 self.committed = true;
-                if self.may_be_told() {
-                    self.tell_all(now, out);
-                }
+                self.may_be_told_soon(now, out);
             }
             _ => self.meaningless("committed"),
         }

@@ -498,6 +498,9 @@ impl World {
             Err(SummonError::ShuttingDown) => 3,
             Err(SummonError::NoRoom { .. }) => 4,
             Err(SummonError::Manual) => 5,
+            Err(SummonError::NoInstance { .. } | SummonError::NoHost) => {
+                unreachable!("there are no instances")
+            }
         }] += 1;
     }
 
@@ -616,6 +619,7 @@ fn subject(input: &Input) -> Option<Incarnation> {
         | Input::Stopped { incarnation }
         | Input::StopFailed { incarnation, .. } => Some(*incarnation),
         Input::Summon { .. }
+        | Input::SummonForHost { .. }
         | Input::Woken { .. }
         | Input::Start { .. }
         | Input::Traffic(_)

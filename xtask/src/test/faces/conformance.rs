@@ -1,0 +1,106 @@
+//! DNS as the standards have it, tried with Debian's dig and kdig and with dnspython. Each case is a test of its own; they
+//! are Python functions in `conformance/`, a file for each group:
+//!
+//! To add a case, write a function with `@case("what it shows")` in a group's file. To add a group, add the file, its
+//! configuration beside it, and a line in [`GROUPS`].
+
+use super::super::Report;
+use super::Rehearsal;
+use crate::paths;
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+/// Debian's own interpreter: another one that comes first in PATH has no dnspython.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// The groups that are tried on this host: their names, and the configuration of each.
+const GROUPS: [(&str, &str); 1] = [("authority", AUTHORITY)];
+
+/// What the node under test knows, too.
+const AUTHORITY: &str = include_str!("conformance/authority.toml");
+
+/// Where a server is.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its UDP port.
+    pub udp: SocketAddr,
+    /// Its TCP port.
+    pub tcp: SocketAddr,
+    /// Its status port.
+    pub http: SocketAddr,
+    /// Whether it is the real node, which is reached from one address only.
+    pub node: bool,
+}
+
+/// A line that the script prints.
+#[derive(Deserialize)]
+struct Line {
+    /// What the case shows; `None` in the last line.
+    case: Option<String>,
+    /// What is wrong.
+    fault: Option<String>,
+    /// In the last line, how many cases there were.
+    cases: Option<u32>,
+}
+
+/// Tries all groups against rehearsals of their own.
+pub fn on_this_host(report: &mut Report) -> Result<()> {
+    for (group, config) in GROUPS {
+        let name = format!("dns-{group}");
+        let started = report
+            .check(&format!("DNS, {group}: a rehearsal answers"), || Rehearsal::start(&name, config, &[]));
+        if let Some(rehearsal) = started {
+            let at = rehearsal.at;
+            try_group(group, &Target { udp: at.dns, tcp: at.dns, http: at.http, node: false }, "", report)?;
+        }
+    }
+    Ok(())
+}
+
+/// The configuration of a node in QEMU that is tried by [`try_group`] with "authority".
+pub fn authority_of_node() -> String {
+    // Kernels of the image instead of pretended ones.
+    AUTHORITY.replace("kernel = \"fails\"", "kernel = \"faulty\"\ncmdline = \"fault=crash\"")
+}
+
+/// Tries the cases of a group. `prefix` stands before their names.
+pub fn try_group(group: &str, target: &Target, prefix: &str, report: &mut Report) -> Result<()> {
+    let script = paths::root().join("xtask/src/test/faces/conformance/run.py");
+    let mut command = Command::new(PYTHON);
+    // Nothing is to be written beside the sources.
+    command.arg("-B").arg(&script).arg(group);
+    for (option, address) in [("--udp", target.udp), ("--tcp", target.tcp), ("--http", target.http)] {
+        command.arg(option).arg(address.to_string());
+    }
+    if target.node {
+        command.arg("--node");
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {command:?}"))?;
+    let output = BufReader::new(child.stdout.take().context("it has no output")?);
+    let (mut count, mut promised) = (0, None);
+    for line in output.lines() {
+        let line = line?;
+        let line: Line = serde_json::from_str(&line).with_context(|| format!("{group}: {line:?}"))?;
+        promised = line.cases.or(promised);
+        let Some(case) = line.case else { continue };
+        count += 1;
+        report.check(&format!("{prefix}DNS, {group}: {case}"), || match line.fault {
+            None => Ok(()),
+            Some(fault) => Err(anyhow!(fault)),
+        });
+    }
+    let status = child.wait()?;
+    report.check(&format!("{prefix}DNS, {group}: all cases were tried"), || {
+        ensure!(status.success(), "the script: {status}");
+        ensure!(promised == Some(count) && count > 0, "{count} of {promised:?} cases");
+        Ok(())
+    });
+    Ok(())
+}
