@@ -77,6 +77,7 @@ impl Addresses {
 /// When Linux refuses.
 pub async fn obtain(network: &mut Network, draft: &Draft) -> Result<Addresses, Error> {
     let wanted = draft.wanted(network.mac());
+    network.assign6(draft.node.address6).await?;
     if let Some(node) = draft.node.addressing {
         network.assign(&node).await?;
         if wanted.is_empty() {

@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::{
     BridgeMulticastRouterType, InfoBridge, InfoData, InfoKind, LinkAttribute, LinkInfo, LinkLayerType,
     LinkMessage, State,
@@ -123,6 +123,8 @@ impl Network {
 
         let uplink = choose_uplink(&links, uplink)?;
         let (bridge, used) = bridge(&handle, &links, bridge_name).await?;
+        // It is new, and as the others. On a kernel without IPv6 there is no such file.
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{bridge_name}/disable_ipv6"), "0");
         let port = LinkUnspec::new_with_index(uplink.header.index).controller(bridge).up();
         set(&handle, port, || format!("making the uplink a port of {bridge_name}")).await?;
         set(&handle, LinkUnspec::new_with_name("lo").up(), || "bringing up lo".into()).await?;
@@ -232,6 +234,38 @@ impl Network {
             let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
             let step = |source| Error::Netlink { step: format!("default route via {gateway}"), source };
             self.handle.route().add(route).replace().execute().await.map_err(step)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the bridge this IPv6 address beside those of its own making (RFC 4862), and takes from it what an earlier
+    /// daemon has given it. Nobody else is asked whether he has the address: who is configured has it at once.
+    pub async fn assign6(&self, own: Option<(Ipv6Addr, u8)>) -> Result<(), Error> {
+        let step =
+            |source| Error::Netlink { step: format!("IPv6 addresses of {}", self.bridge_name), source };
+        if self.used {
+            let listed = self.handle.address().get().set_link_index_filter(self.bridge).execute();
+            let addresses: Vec<AddressMessage> = listed.try_collect().await.map_err(step)?;
+            // Those that are made of a router's announcements are for a time.
+            let given = |address: &AddressMessage| {
+                address.header.family == AddressFamily::Inet6
+                    && address.header.scope == AddressScope::Universe
+                    && address.header.flags.contains(AddressHeaderFlags::Permanent)
+            };
+            let is_own = |address: &AddressMessage| {
+                own.is_some_and(|(own, prefix)| {
+                    let own = AddressAttribute::Address(IpAddr::V6(own));
+                    address.header.prefix_len == prefix && address.attributes.contains(&own)
+                })
+            };
+            for old in addresses.into_iter().filter(|address| given(address) && !is_own(address)) {
+                self.handle.address().del(old).execute().await.map_err(step)?;
+            }
+        }
+        if let Some((address, prefix)) = own {
+            let mut new = self.handle.address().add(self.bridge, IpAddr::V6(address), prefix).replace();
+            new.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+            new.execute().await.map_err(step)?;
         }
         Ok(())
     }

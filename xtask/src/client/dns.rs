@@ -42,6 +42,11 @@ impl Resolver {
         Resolver { server }
     }
 
+    /// Where the server is, as seen from this host.
+    pub fn address(&self) -> SocketAddr {
+        self.server
+    }
+
     /// Returns when questions from this host reach the node and are answered. They may not at first, although
     /// the daemon is ready: a bridge's port that has just come up forwards when Linux next looks at its
     /// carrier, up to a second later. As any resolver, this one repeats its question. It summons nothing.

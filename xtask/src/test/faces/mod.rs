@@ -6,7 +6,7 @@ mod rehearsal;
 
 use super::Report;
 use anyhow::Result;
-pub use rehearsal::Rehearsal;
+use rehearsal::Rehearsal;
 
 /// Runs the tests that need no node.
 pub fn run(report: &mut Report) -> Result<()> {
