@@ -4,19 +4,23 @@
 //! once, until none has come for [`PATIENCE`]; what is there by then is what the node begins with. Leases are kept
 //! for as long as the daemon lives, by [`Keeper`].
 
+use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Addressing, Draft, Given, Node, Wanted};
+use crate::config::{self, Addressing, Draft, Forward, Given, Node, Wanted};
 use crate::dhcp::{Clients, Event, Identity, Lease};
 use crate::net::{self, Network};
 
 /// How long the next of the services' addresses is waited for. Three questions fit in (`dhcp/client.rs`). All of them
 /// can take longer: dnsmasq looks for 3 s whether an address is in use before it offers it, for one at a time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The port of name servers.
+const DNS: u16 = 53;
 
 /// Why there is no address.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,9 @@ pub struct Addresses {
     pub keeper: Option<Keeper>,
 }
 
+/// What the C library's resolver is told; there is one on a node that somebody has given one.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Where the time comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimeSources {
@@ -66,6 +73,29 @@ impl Addresses {
         let resolvers = if dns.is_empty() { node.gateway.into_iter().collect() } else { dns.to_vec() };
         TimeSources { servers: ntp.iter().map(ToString::to_string).chain(named).collect(), resolvers }
     }
+}
+
+/// The servers that are asked what the node is not authoritative for, the most preferred first; `None` if such
+/// questions are refused. With `forward = "auto"` they are those of the lease, or of `/etc/resolv.conf`, or the gateway,
+/// whichever are known. The node itself is not among them: it would ask itself.
+pub fn upstreams(node: &Node, lease: Option<&Lease>) -> Option<Vec<SocketAddr>> {
+    let mut servers = match &node.forward {
+        Forward::Off => return None,
+        Forward::To(servers) => servers.clone(),
+        Forward::Auto => {
+            let leased = lease.map_or(&[][..], |lease| &lease.dns);
+            let mut servers: Vec<SocketAddr> = leased.iter().map(|server| (*server, DNS).into()).collect();
+            if servers.is_empty() {
+                servers = config::of_resolv_conf(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
+            }
+            if servers.is_empty() {
+                servers.extend(node.gateway.map(|gateway| SocketAddr::from((gateway, DNS))));
+            }
+            servers
+        }
+    };
+    servers.retain(|server| *server != SocketAddr::from((node.address, DNS)));
+    Some(servers)
 }
 
 /// Finds the addresses that the draft leaves open, and gives the node its own.
@@ -178,7 +208,8 @@ impl Keeper {
 
     /// Keeps the leases until the node cannot go on with the addresses that it began with, and returns why.
     /// Whoever called ends the daemon then, and it starts anew with the new ones.
-    pub async fn run(mut self) -> String {
+    /// `told` is told what a server says to the node each time.
+    pub async fn run(mut self, told: impl Fn(&Lease)) -> String {
         loop {
             let (client, event) = self.clients.next().await;
             let Event::Leased(lease) = &event else {
@@ -191,6 +222,9 @@ impl Keeper {
                 lease.addressing.address,
                 self.name(client)
             );
+            if self.is_node(client) {
+                told(lease);
+            }
             let used = self.used.get(client).copied().flatten();
             if let Some(change) = change(used, lease.addressing, self.is_node(client)) {
                 return format!("{} {change}", self.name(client));

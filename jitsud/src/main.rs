@@ -9,7 +9,9 @@ use jitsud::addresses::{self, Addresses};
 use jitsud::card::{Card, Parameters};
 use jitsud::clock::Clock;
 use jitsud::config::{self, Draft, Loaded, Unusable};
+use jitsud::dhcp::Lease;
 use jitsud::directory::Moment;
+use jitsud::dns::forward::Forwarder;
 use jitsud::led::{Led, Signal};
 use jitsud::net::{Interfaces, Network};
 use jitsud::node::{Core, Toolstack};
@@ -165,7 +167,9 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     let (summoner, requests) = Summoner::new(REQUESTS);
     let visible = summoner.clone();
     let shutdown = CancellationToken::new();
-    let zone = Arc::new(dns::Zone::new(&config)?);
+    let upstreams = addresses::upstreams(&config.node, addresses.lease.as_ref());
+    let forwarder = upstreams.map(|upstreams| Forwarder::new(&upstreams));
+    let zone = Arc::new(dns::Zone::new(&config)?.forwarding(forwarder.clone()));
     let dns = tokio::spawn(dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()));
     let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
     core.dns_answers();
@@ -182,7 +186,15 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
     tokio::spawn(async move {
         let moved = async {
             match addresses.keeper {
-                Some(keeper) => keeper.run().await,
+                Some(keeper) => {
+                    let told = |lease: &Lease| {
+                        let upstreams = addresses::upstreams(&config.node, Some(lease));
+                        if let (Some(forwarder), Some(upstreams)) = (&forwarder, upstreams) {
+                            forwarder.replace_upstreams(&upstreams);
+                        }
+                    };
+                    keeper.run(told).await
+                }
                 None => std::future::pending().await,
             }
         };

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use jitsud::config::Forward;
+use jitsud::dns::forward::Forwarder;
 use jitsud::summoner::Summoner;
 use jitsud::{dns, status};
 use tokio::net::{TcpListener, UdpSocket};
@@ -53,7 +55,12 @@ async fn main() -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let mut terminate = signal(SignalKind::terminate())?;
     let loaded = configuration::load(&args.config)?;
-    let zone = Arc::new(dns::Zone::new(&loaded.config)?);
+    // There is no network here that could name servers.
+    let forwarder = match &loaded.config.node.forward {
+        Forward::To(servers) => Some(Forwarder::new(servers)),
+        Forward::Auto | Forward::Off => None,
+    };
+    let zone = Arc::new(dns::Zone::new(&loaded.config)?.forwarding(forwarder));
 
     let tcp = TcpListener::bind(args.dns).await.with_context(|| format!("TCP {}", args.dns))?;
     let at = tcp.local_addr()?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::{Addressing, Claims, Wish};
 use super::capture::Waking;
+use super::forward::Forward;
 use super::mac::Mac;
 use super::policy::Policy;
 use super::quiet::Quiet;
@@ -56,6 +57,8 @@ pub struct NodeDraft {
     pub shells: u32,
     /// See [`Node::quiet`].
     pub quiet: Quiet,
+    /// See [`Node::forward`].
+    pub forward: Forward,
     pub(super) lines: InterfaceLines,
 }
 
@@ -262,6 +265,7 @@ impl NodeDraft {
             capture: self.capture,
             shells: self.shells,
             quiet: self.quiet,
+            forward: self.forward,
         }
     }
 }

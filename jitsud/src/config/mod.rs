@@ -18,6 +18,7 @@ mod disk;
 mod dns;
 mod draft;
 mod files;
+mod forward;
 mod instances;
 mod interfaces;
 mod kernel;
@@ -46,6 +47,7 @@ pub use address::Addressing;
 pub use disk::{Disk, DiskIdentity, DiskName, probe_disk};
 pub use draft::{Draft, Given, NodeDraft, Wanted};
 pub use files::load;
+pub use forward::{Forward, MAX_SERVERS, of_resolv_conf};
 pub use instances::HOST_KEY;
 pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
@@ -105,6 +107,8 @@ pub struct Node {
     pub shells: u32,
     /// Who starts no service.
     pub quiet: Quiet,
+    /// Whom questions go to that the node is not authoritative for.
+    pub forward: Forward,
 }
 
 /// Who knows the time.

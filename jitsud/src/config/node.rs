@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
-use super::{NodeDraft, TimeServer, address, address6, capture, names, quiet, quota};
+use super::{NodeDraft, TimeServer, address, address6, capture, forward, names, quiet, quota};
 
-pub(super) const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 15] = [
     "name", "domain", "uplink", "address", "address6", "gateway", "bridge", "kernels", "ntp", "quota",
-    "summons", "held", "shells", "quiet",
+    "summons", "held", "shells", "quiet", "forward",
 ];
 
 /// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
@@ -51,6 +51,7 @@ pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
         capture: capture::read_node(reader),
         shells: reader.number("shells", 0, MAX_SHELLS, "domains").map_or(0, |shells| shells.value),
         quiet: quiet::read(reader),
+        forward: forward::read(reader),
         lines: InterfaceLines { uplink: reader.line_of("uplink"), bridge: reader.line_of("bridge") },
     }
 }

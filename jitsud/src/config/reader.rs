@@ -198,6 +198,16 @@ impl<'p, 'a> Reader<'p, 'a> {
         Some(Field { value: strings, line })
     }
 
+    /// A list of strings, or one string, which is the same as a list of it alone.
+    pub fn string_or_strings(&mut self, key: &str, example: &str) -> Option<Field<Vec<Field<&'a str>>>> {
+        let (line, value) = self.get(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(Field { value: vec![Field { value: text, line }], line }),
+            DeValue::Array(_) => self.strings(key, example),
+            other => self.wrong_type(key, line, other, "a string or a list of strings", example),
+        }
+    }
+
     /// A whole number within the range; `unit` is for people.
     pub fn number(&mut self, key: &str, min: u32, max: u32, unit: &str) -> Option<Field<u32>> {
         let example = format!("{key} = {min}");

@@ -137,6 +137,7 @@ fn defaults_are_as_documented() {
     assert_eq!((node.bridge.as_str(), node.prefix), ("br0", 24));
     assert_eq!(node.netmask(), Ipv4Addr::new(255, 255, 255, 0));
     assert_eq!(node.ntp, [TimeServer::Name("pool.ntp.org".to_owned())]);
+    assert_eq!(node.forward, Forward::Auto);
     assert_eq!(node.fqdn(), "node.jitsu.test");
     let www = Service {
         name: "www".to_owned(),
@@ -182,6 +183,7 @@ fn every_key_is_used() {
         address = "10.0.2.15/24"
         bridge = "xenbr"
         kernels = "/srv"
+        forward = ["192.168.1.1", "9.9.9.9:5353", "192.168.1.1"]
         ntp = ["192.168.1.1", "Time.Example.Org."]
         [[service]]
         name = "a-1"
@@ -202,6 +204,10 @@ fn every_key_is_used() {
     assert_eq!((node.name.as_str(), node.domain.as_str()), ("jitsu", "jitsu.test"));
     assert_eq!((node.uplink.as_deref(), node.gateway, node.bridge.as_str()), (None, None, "xenbr"));
     let time = TimeServer::Name("time.example.org".to_owned());
+    assert_eq!(
+        node.forward,
+        Forward::To(["192.168.1.1:53", "9.9.9.9:5353"].map(|at| at.parse().unwrap()).into())
+    );
     assert_eq!(node.ntp, [TimeServer::Address(Ipv4Addr::new(192, 168, 1, 1)), time]);
     assert_eq!(service.dns, ["one.jitsu.test", "jitsu.test", "x.y.jitsu.test"]);
     assert_eq!(service.kernel, Path::new("/srv/other"));
@@ -367,6 +373,16 @@ fn a_bad_setting_of_the_node_has_its_default() {
             with("name = \"node\"", "quiet = []"),
             "2: quiet is a list, not a table; write \
              quiet = { networks = [\"192.168.1.5\", \"10.0.0.0/8\"], names = [\"monitor.*\"] }",
+        ),
+        (
+            with("name = \"node\"", "forward = 53"),
+            "2: forward is a whole number, not a string or a list of strings; \
+             write forward = [\"192.168.1.1\", \"9.9.9.9\"], \"auto\" or \"off\"",
+        ),
+        (
+            with("name = \"node\"", "forward = [\"9.9.9.9\", \"127.0.0.1\"]"),
+            "2: forward server \"127.0.0.1\" is the node itself; \
+             write forward = [\"192.168.1.1\", \"9.9.9.9\"], \"auto\" or \"off\"; this server is not asked meanwhile",
         ),
         (
             with("name = \"node\"", "ntp = \"pool.ntp.org\""),

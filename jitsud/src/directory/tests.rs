@@ -65,6 +65,7 @@ pub fn config(services: usize) -> Config {
         capture: capture::Limits::default(),
         shells: 0,
         quiet: Quiet::default(),
+        forward: crate::config::Forward::Off,
     };
     Config { node, services: (0..services).map(service).collect(), records: Vec::new() }
 }

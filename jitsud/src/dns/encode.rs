@@ -20,7 +20,8 @@ pub const OPCODE_MASK: u8 = 0x78;
 const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
 const RECURSION_DESIRED: u8 = 0x01;
-/// The fourth byte: that the client does not want answers checked (RFC 4035, section 3.2.2), and the code.
+/// The fourth byte: whether recursion is available, that the client does not want answers checked (RFC 4035, section 3.2.2), and the code.
+const RECURSION_AVAILABLE: u8 = 0x80;
 const CHECKING_DISABLED: u8 = 0x10;
 
 /// Longest reply over UDP that we promise and send with EDNS: no fragments anywhere (DNS flag day 2020).
@@ -58,6 +59,8 @@ pub struct Head<'a> {
     pub limit: u16,
     /// Whether it is the zone's own answer.
     pub authoritative: bool,
+    /// Whether the node asks others what it is not authoritative for.
+    pub recursion_available: bool,
     /// How it went.
     pub code: ResponseCode,
     /// A code of RFC 8914 and a text for people.
@@ -182,11 +185,12 @@ impl<'a> Encoder<'a> {
     /// The reply.
     pub fn done(mut self) -> Vec<u8> {
         let Head { header, code, .. } = self.head;
+        let available = if self.head.recursion_available { RECURSION_AVAILABLE } else { 0 };
         self.bytes[..2].copy_from_slice(&header[..2]);
         let said = [(self.head.authoritative, AUTHORITATIVE), (self.truncated, TRUNCATED)];
         let said: u8 = said.iter().filter(|(said, _)| *said).map(|(_, bit)| bit).sum();
         self.bytes[2] = IS_REPLY | header[2] & (OPCODE_MASK | RECURSION_DESIRED) | said;
-        self.bytes[3] = header[3] & CHECKING_DISABLED | code.low();
+        self.bytes[3] = available | header[3] & CHECKING_DISABLED | code.low();
         let [answers, authorities] = self.counts;
         let edns = u16::from(self.head.edns.is_some());
         let counts = [1, answers, authorities, edns].map(u16::to_be_bytes);

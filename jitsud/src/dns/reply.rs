@@ -12,6 +12,7 @@ use hickory_server::proto::rr::{DNSClass, RecordType};
 use hickory_server::server::Request;
 
 use super::encode::{EDNS_UDP, Encoder, HEADER, Head, IS_REPLY, OPCODE_MASK, Section, bare};
+use super::forward::{Forwarded, Forwarder};
 use super::zone::name::{Asked, text};
 use super::zone::{Answer, Authority, End, Family, RecordSet, Verdict, Zone};
 use crate::directory::Moment;
@@ -88,12 +89,21 @@ pub fn begin(
             return Begun::Now(bare(header, ResponseCode::FormErr));
         }
     };
-    let question = Question { header: *header, name, request, transport, source: peer.ip() };
+    let recursion_available = zone.forwarder().is_some();
+    let source = peer.ip();
+    let question = Question { header: *header, name, request, transport, source, recursion_available };
     if question.request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         return Begun::Now(question.reply(&Outcome::error(ResponseCode::BADVERS), 0));
     }
     match decide(&question, zone) {
         Decided::Now(outcome) => Begun::Now(question.reply(&outcome, zone.turn())),
+        Decided::Forward(forwarder) => {
+            match forwarder.forward(message, peer.ip(), transport == Transport::Tcp) {
+                Some(Forwarded::Now(reply)) => Begun::Now(reply),
+                Some(Forwarded::Later(reply)) => Begun::Later(reply),
+                None => Begun::Now(bare(header, ResponseCode::FormErr)),
+            }
+        }
         Decided::Summon(summons) => {
             let (zone, summoner) = (Arc::clone(zone), summoner.clone());
             Begun::Later(Box::pin(async move {
@@ -135,6 +145,7 @@ struct Question {
     request: Request,
     transport: Transport,
     source: IpAddr,
+    recursion_available: bool,
 }
 
 impl Question {
@@ -163,6 +174,7 @@ impl Question {
             edns: self.request.edns.as_ref(),
             limit: self.limit(),
             authoritative: outcome.authoritative,
+            recursion_available: self.recursion_available,
             code: outcome.code,
             error: outcome.error.as_ref().map(|(code, text)| (*code as u16, text.as_str())),
         });
@@ -287,6 +299,7 @@ impl<'z> Outcome<'z> {
 enum Decided<'z> {
     Now(Outcome<'z>),
     Summon(Summons),
+    Forward(&'z Forwarder),
 }
 
 /// Who has to run before a question can be answered.
@@ -302,6 +315,9 @@ fn decide<'z>(question: &Question, zone: &'z Zone) -> Decided<'z> {
     let answer = match zone.ask(name, question.class(), question.kind()) {
         Verdict::Answer(answer) => answer,
         Verdict::Elsewhere => {
+            if let Some(forwarder) = zone.forwarder() {
+                return Decided::Forward(forwarder);
+            }
             let text = "the node answers for its own zone only";
             return Decided::Now(Outcome::refusal(ErrorCode::NotAuthoritative, text));
         }

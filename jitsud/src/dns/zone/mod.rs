@@ -19,6 +19,7 @@ use hickory_server::proto::rr::rdata::{A, AAAA, HINFO, NS, PTR, SOA};
 use hickory_server::proto::rr::{DNSClass, Name, RData, RecordType};
 
 use crate::config::{Config, Quiet};
+use crate::dns::forward::Forwarder;
 use crate::summoner::ServiceId;
 use name::{absolute, is_within, suffixes, wire};
 pub use records::{Data, RecordSet};
@@ -51,6 +52,7 @@ pub struct Zone {
     /// The answer to "everything" (RFC 8482, section 4.2).
     everything: RecordSet,
     turns: AtomicUsize,
+    forwarder: Option<Forwarder>,
 }
 
 /// Who answers for a zone.
@@ -200,7 +202,18 @@ impl Zone {
             reverse,
             everything: RecordSet::one(OWN_TTL, &RData::HINFO(hinfo))?,
             turns: AtomicUsize::new(0),
+            forwarder: None,
         })
+    }
+
+    /// The same zones on a node that asks others what it is not authoritative for.
+    pub fn forwarding(self, forwarder: Option<Forwarder>) -> Self {
+        Zone { forwarder, ..self }
+    }
+
+    /// Who asks others, if anybody does.
+    pub fn forwarder(&self) -> Option<&Forwarder> {
+        self.forwarder.as_ref()
     }
 
     /// What a question means. The name is as on the wire, in lower case.
