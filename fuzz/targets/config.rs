@@ -164,17 +164,22 @@ fn check(config: &Config) {
     let services = &config.services;
     assert!(services.len() <= MAX_SERVICES);
     distinct(services.iter().map(|service| &service.name));
-    distinct(services.iter().flat_map(|service| &service.dns).chain([&node.fqdn()]));
     let addresses = services.iter().map(|service| service.address);
     let others = [node.address, network.network(), network.broadcast()].into_iter().chain(node.gateway);
     distinct(addresses.chain(others));
+    let addresses = services.iter().filter_map(|service| service.address6);
+    distinct(addresses.chain(node.address6.map(|(address, _)| address)));
     let vifs = services.iter().flat_map(|service| service.vifs.iter().map(|vif| vif.mac));
     distinct(services.iter().map(|service| service.mac).chain(vifs));
     for service in services {
         assert!(is_label(&service.name) && !service.dns.is_empty());
         for name in &service.dns {
-            assert!(is_name(name) && format!(".{name}").ends_with(&format!(".{}", node.domain)));
+            let below = name.strip_prefix("*.").unwrap_or(name);
+            assert!(is_name(below) && format!(".{name}").ends_with(&format!(".{}", node.domain)));
+            assert!(name.len() <= 253 && *name != node.fqdn());
         }
+        distinct(&service.dns);
+        assert!(service.response_delay.as_millis() <= 4000);
         assert!(network.contains(service.address));
         assert!((1..=MAX_MEMORY_MIB).contains(&service.memory_mib));
         assert!((1..=MAX_VCPUS).contains(&service.vcpus) && service.weight >= 1);
@@ -211,6 +216,7 @@ fn check(config: &Config) {
         let same = |(other, path): (usize, &Path)| other != index && identity(path) == identity(&disk.path);
         assert!(!disks.clone().map(|disk| disk.path.as_path()).enumerate().any(same), "{disk:?}");
     }
+    assert!(config.records.len() <= 1000);
     Zone::new(config).expect("a zone");
 }
 

@@ -1,5 +1,6 @@
 //! The life of services, step by step, without a clock.
 
+mod instances;
 mod policies;
 mod room;
 mod traffic;

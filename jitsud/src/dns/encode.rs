@@ -216,3 +216,92 @@ impl<'a> Encoder<'a> {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_server::proto::op::{Message, OpCode};
+    use hickory_server::proto::rr::RData;
+    use hickory_server::proto::rr::rdata::{A, CNAME, MX, TXT};
+
+    use super::super::zone::name::{absolute, wire};
+    use super::*;
+
+    const QUESTION: &[u8] = b"\x03wWw\x05jitsu\x04TEST\0\0\x01\0\x01";
+
+    fn head(limit: u16, edns: Option<&Edns>) -> Head<'_> {
+        Head {
+            header: &[0x12, 0x34, RECURSION_DESIRED, 0x70, 0, 1, 0, 0, 0, 0, 0, 0],
+            question: QUESTION,
+            edns,
+            limit,
+            authoritative: true,
+            code: ResponseCode::NoError,
+            error: None,
+        }
+    }
+
+    fn set(data: impl IntoIterator<Item = RData>) -> RecordSet {
+        let data: Vec<_> = data.into_iter().collect();
+        let kind = data[0].record_type();
+        RecordSet { kind, ttl: 7, data: data.iter().map(|data| Data::new(data).unwrap()).collect() }
+    }
+
+    #[test]
+    fn names_are_compressed_to_the_question_whatever_its_spelling() {
+        let mut encoder = Encoder::new(head(512, None));
+        let alias = set([RData::CNAME(CNAME(absolute("cdn.jitsu.test").unwrap()))]);
+        encoder.set(Section::Answer, None, &alias, 0);
+        let mx = set([RData::MX(MX::new(10, absolute("www.jitsu.test").unwrap()))]);
+        encoder.set(Section::Answer, alias.target(), &mx, 0);
+        let foreign = set([RData::MX(MX::new(20, absolute("jitsu.example").unwrap()))]);
+        encoder.set(Section::Authority, Some(&wire(&absolute("test").unwrap())), &foreign, 0);
+        let reply = encoder.done();
+        let expected = [
+            &[0x12, 0x34, 0x85, 0x10, 0, 1, 0, 2, 0, 1, 0, 0][..],
+            QUESTION,
+            b"\xc0\x0c\0\x05\0\x01\0\0\0\x07\0\x06\x03cdn\xc0\x10",
+            b"\x03cdn\xc0\x10\0\x0f\0\x01\0\0\0\x07\0\x04\0\x0a\xc0\x0c",
+            b"\xc0\x16\0\x0f\0\x01\0\0\0\x07\0\x11\0\x14\x05jitsu\x07example\0",
+        ];
+        assert_eq!(reply, expected.concat());
+        let read = Message::from_vec(&reply).unwrap();
+        assert_eq!((read.metadata.op_code, read.answers.len()), (OpCode::Query, 2));
+    }
+
+    #[test]
+    fn sets_are_left_out_as_a_whole_and_edns_never() {
+        let mut edns = Edns::new();
+        edns.set_dnssec_ok(true);
+        let text =
+            set((0..9).map(|number| RData::TXT(TXT::new(vec![format!("{number}{}", "x".repeat(99))]))));
+        let address = set([RData::A(A([10, 0, 2, 20].into()))]);
+        // What the reply takes in all, and with the address alone.
+        let all = |limit| {
+            let mut head = head(limit, Some(&edns));
+            head.error = Some((0, "why"));
+            let mut encoder = Encoder::new(head);
+            encoder.set(Section::Answer, None, &address, 0);
+            encoder.set(Section::Answer, None, &text, 5);
+            encoder.set(Section::Authority, None, &address, 0);
+            encoder.done()
+        };
+        let whole = all(4096);
+        let read = Message::from_vec(&whole).unwrap();
+        assert!(!read.metadata.truncation);
+        assert_eq!((read.answers.len(), read.authorities.len()), (10, 1));
+        assert!(read.answers[1].data.to_string().starts_with('5'), "it begins with the one that was wanted");
+        assert_eq!(all(whole.len() as u16), whole);
+        let without_last = Message::from_vec(&all(whole.len() as u16 - 1)).unwrap();
+        assert!(without_last.metadata.truncation);
+        assert_eq!((without_last.answers.len(), without_last.authorities.len()), (10, 0));
+        let short = all(1000);
+        assert!(short.len() <= 1000);
+        let read = Message::from_vec(&short).unwrap();
+        assert!(read.metadata.truncation && read.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok));
+        assert_eq!(
+            (read.answers.len(), read.authorities.len()),
+            (1, 0),
+            "nothing comes after what is left out"
+        );
+    }
+}

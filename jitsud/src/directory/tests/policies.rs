@@ -51,6 +51,46 @@ fn clients_are_told_when_it_is_certain_that_it_will_start() {
 }
 
 #[test]
+fn the_first_answers_of_a_life_are_held_back() {
+    let delay = Duration::from_millis(100);
+    let mut script = Script::with(|service| {
+        service.answer = Answer::Start;
+        service.response_delay = delay;
+    });
+    script.summon(1);
+    assert_eq!(script.deadline_in(), None, "it counts from when it is certain");
+    assert_eq!(script.send(committed(1)), []);
+    assert_eq!(script.deadline_in(), Some(0.1));
+    script.built(1);
+    script.wait(0.05);
+    assert_eq!(script.ready(1), [], "that is not when it counts from");
+    assert_eq!(script.summon(2), []);
+    script.wait(0.05);
+    assert_eq!(script.send(Input::Timer), [up(1), up(2)]);
+    assert_eq!(script.summon(3), [up(3)]);
+    assert_eq!(script.deadline_in(), Some(IDLE.as_secs_f64()));
+    // Each life has its own.
+    script.wait(120.0);
+    script.idle(1);
+    script.stopped(1);
+    script.summon(4);
+    assert_eq!(script.send(committed(2)), []);
+    script.wait(0.1);
+    assert_eq!(script.send(Input::Timer), [up(4)]);
+
+    let mut script = Script::with(|service| service.response_delay = delay);
+    script.summon(1);
+    script.send(committed(1));
+    script.built(1);
+    script.wait(1.0);
+    assert_eq!(script.ready(1), [], "it counts from the key");
+    // Nobody waits any longer for one that has ended.
+    let reason = "its domain crashed: panic: oh";
+    assert_eq!(script.died(1, Death::Crash), [down(1, reason, 1.0), destroy(1)]);
+    assert_eq!(script.deadline_in(), None);
+}
+
+#[test]
 fn one_that_runs_always_is_started_by_the_node_and_started_again() {
     let mut script = Script::with(|service| service.start = Start::Always);
     assert_eq!(script.deadline_in(), Some(0.0));
