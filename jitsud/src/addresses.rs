@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -94,7 +94,8 @@ pub fn upstreams(node: &Node, lease: Option<&Lease>) -> Option<Vec<SocketAddr>> 
             servers
         }
     };
-    servers.retain(|server| *server != SocketAddr::from((node.address, DNS)));
+    let own = [Some(IpAddr::V4(node.address)), node.address6.map(|(address, _)| IpAddr::V6(address))];
+    servers.retain(|server| server.port() != DNS || !own.contains(&Some(server.ip())));
     Some(servers)
 }
 

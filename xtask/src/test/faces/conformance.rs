@@ -24,10 +24,13 @@ const LIMIT: Duration = Duration::from_secs(600);
 const PYTHON: &str = "/usr/bin/python3";
 
 /// The groups that are tried on this host: their names, and the configuration of each.
-const GROUPS: [(&str, &str); 1] = [("authority", AUTHORITY)];
+const GROUPS: [(&str, &str); 2] = [("authority", AUTHORITY), ("forward", FORWARD)];
 
 /// What the node under test knows, too.
 const AUTHORITY: &str = include_str!("conformance/authority.toml");
+
+/// A node that asks two servers in [`network`].
+const FORWARD: &str = include_str!("conformance/forward.toml");
 
 /// Where a server is.
 #[derive(Clone, Copy, Debug)]
@@ -78,15 +81,21 @@ pub fn on_the_node(image: &Image, filter: Option<&str>, report: &mut Report) -> 
 /// Tries all groups against rehearsals of their own.
 pub fn on_this_host(report: &mut Report) -> Result<()> {
     for (group, config) in GROUPS {
-        let name = format!("dns-{group}");
+        let (name, config) = (format!("dns-{group}"), config.replace("NETWORK", &network()));
         let started = report
-            .check(&format!("DNS, {group}: a rehearsal answers"), || Rehearsal::start(&name, config, &[]));
+            .check(&format!("DNS, {group}: a rehearsal answers"), || Rehearsal::start(&name, &config, &[]));
         if let Some(rehearsal) = started {
             let at = rehearsal.at;
             try_group(group, &Target { udp: at.dns, tcp: at.dns, http: at.http, node: false }, "", report)?;
         }
     }
     Ok(())
+}
+
+/// Three numbers of a loopback network in which nobody else who tests at the same time has servers.
+fn network() -> String {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    format!("127.{high}.{low}")
 }
 
 /// The configuration of a node in QEMU that is tried by [`try_group`] with "authority".
@@ -104,6 +113,7 @@ fn try_group(group: &str, target: &Target, prefix: &str, report: &mut Report) ->
     for (option, address) in [("--udp", target.udp), ("--tcp", target.tcp), ("--http", target.http)] {
         command.arg(option).arg(address.to_string());
     }
+    command.arg("--network").arg(network());
     if target.node {
         command.arg("--node");
     }

@@ -22,7 +22,7 @@ PATIENCE = 20
 Case = namedtuple("Case", "name function host_only")
 cases = []
 
-# The command line: udp, tcp, http (each a host and a port), and whether it is the real node.
+# The command line: udp, tcp, http (each a host and a port), network (of loopback, for servers of tests), and whether it is the real node.
 server = None
 
 
