@@ -235,6 +235,7 @@ mod tests {
             edns,
             limit,
             authoritative: true,
+            recursion_available: false,
             code: ResponseCode::NoError,
             error: None,
         }

@@ -74,7 +74,7 @@ impl Cache {
     }
 
     /// How many answers there are, with those that do not hold any more and that nobody has asked for since.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.entries.len()
     }
 

@@ -337,7 +337,7 @@ impl Core {
         Figures {
             waiting: self.waiting.len(),
             sockets: self.attempts.len(),
-            kept: self.cache.len(),
+            kept: self.cache.count(),
             kept_bytes: self.cache.bytes(),
             ..self.figures
         }

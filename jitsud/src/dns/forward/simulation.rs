@@ -34,13 +34,16 @@ enum Server {
     Unreachable,
 }
 
+/// At which socket, and the message; `None` if the socket fails.
+type Arrival = (AttemptId, Option<Vec<u8>>);
+
 struct World {
     random: Random,
     core: Core,
     now: Moment,
     servers: HashMap<SocketAddr, Server>,
-    /// What arrives when, at which socket: a message, or that it has failed.
-    arrivals: BTreeMap<(Moment, u64), (AttemptId, Option<Vec<u8>>)>,
+    /// What arrives when.
+    arrivals: BTreeMap<(Moment, u64), Arrival>,
     serial: u64,
     /// When each who waits has asked, and what.
     waiting: HashMap<Ticket, (Moment, Question)>,

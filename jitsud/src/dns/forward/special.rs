@@ -101,11 +101,7 @@ impl<'a> Labels<'a> {
     fn numbered_zone(&self) -> Option<(String, bool)> {
         let [.., second, first, b"in-addr", b"arpa"] = &self.0[..] else { return None };
         let (first, second) = (str::from_utf8(first).ok()?, str::from_utf8(second).ok()?);
-        let private = match (first, second.parse().ok()?) {
-            ("172", 16..=31u8) => true,
-            ("100", 64..=127) => true,
-            _ => false,
-        };
+        let private = matches!((first, second.parse().ok()?), ("172", 16..=31u8) | ("100", 64..=127));
         private.then(|| (format!("{second}.{first}.in-addr.arpa"), self.count() == 4))
     }
 }

@@ -46,7 +46,7 @@ impl Hostile {
                     let name = message.queries[0].name().clone();
                     message.add_answer(Record::from_rdata(name, 60, RData::A(A::new(6, 6, 6, 6))));
                 });
-                let truth = answer_to(&query, |message| address_of(message));
+                let truth = answer_to(&query, address_of);
                 match query.queries[0].name().to_ascii().to_ascii_lowercase().split('.').next().unwrap() {
                     "silent" => {}
                     "truncated" => {
@@ -79,7 +79,7 @@ impl Hostile {
                 let mut query = vec![0; stream.read_u16().await.unwrap().into()];
                 stream.read_exact(&mut query).await.unwrap();
                 let query = Message::from_vec(&query).unwrap();
-                let truth = answer_to(&query, |message| address_of(message));
+                let truth = answer_to(&query, address_of);
                 stream.write_u16(truth.len() as u16).await.unwrap();
                 // In two pieces.
                 stream.write_all(&truth[..5]).await.unwrap();
