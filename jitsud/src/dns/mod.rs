@@ -16,6 +16,7 @@
 //!
 //! Not here: zone transfers, DNSSEC, IPv6.
 
+mod beyond;
 mod encode;
 pub mod forward;
 mod reply;

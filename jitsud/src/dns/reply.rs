@@ -11,6 +11,7 @@ use hickory_server::proto::op::{OpCode, ResponseCode};
 use hickory_server::proto::rr::{DNSClass, RecordType};
 use hickory_server::server::Request;
 
+use super::beyond::{self, Found};
 use super::encode::{EDNS_UDP, Encoder, HEADER, Head, IS_REPLY, OPCODE_MASK, Section, bare};
 use super::forward::{Forwarded, Forwarder};
 use super::zone::name::{Asked, text};
@@ -104,6 +105,30 @@ pub fn begin(
                 None => Begun::Now(bare(header, ResponseCode::FormErr)),
             }
         }
+        Decided::Beyond(outcome, message, forwarder) => {
+            let told = |question: &Question, outcome: Outcome<'_>, reply: &[u8]| {
+                let (code, found) = beyond::answer(reply);
+                question.reply(&Outcome { code, records: Records::Beyond(found), ..outcome }, 0)
+            };
+            match forwarder.forward(&message, source, true) {
+                Some(Forwarded::Now(reply)) => Begun::Now(told(&question, outcome, &reply)),
+                Some(Forwarded::Later(reply)) => {
+                    let zone = Arc::clone(zone);
+                    Begun::Later(Box::pin(async move {
+                        let reply = reply.await?;
+                        // As in the other case: the zone says the same again.
+                        let outcome = match zone.ask(question.name.wire(), question.class(), question.kind())
+                        {
+                            Verdict::Answer(answer) => Outcome::of(&answer),
+                            Verdict::Elsewhere | Verdict::Refuse => None,
+                        };
+                        let outcome = outcome.unwrap_or_else(|| Outcome::error(ResponseCode::ServFail));
+                        Some(told(&question, outcome, &reply))
+                    }))
+                }
+                None => Begun::Now(question.reply(&outcome, 0)),
+            }
+        }
         Decided::Summon(summons) => {
             let (zone, summoner) = (Arc::clone(zone), summoner.clone());
             Begun::Later(Box::pin(async move {
@@ -157,6 +182,15 @@ impl Question {
         self.request.queries.queries().first().map_or(DNSClass::NONE, |query| query.query_class())
     }
 
+    /// What is to be asked about the name that its aliases lead to, if it is to be asked at all.
+    fn beyond(&self, answer: &Answer<'_>) -> Option<Vec<u8>> {
+        let target = answer.aliases.last()?.target()?;
+        let metadata = &self.request.metadata;
+        let dnssec = self.request.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
+        let question = || beyond::question(target, self.kind(), metadata.checking_disabled, dnssec);
+        metadata.recursion_desired.then(question).flatten()
+    }
+
     /// Most bytes of its reply.
     fn limit(&self) -> u16 {
         match (self.transport, &self.request.edns) {
@@ -185,6 +219,11 @@ impl Question {
         }
         match &outcome.records {
             Records::None => {}
+            Records::Beyond(found) => {
+                for Found { section, owner, set } in found {
+                    encoder.set(*section, Some(owner), set, 0);
+                }
+            }
             Records::Set(set) => {
                 let first = if is_address(set.kind) { turn } else { 0 };
                 encoder.set(Section::Answer, owner, set, first);
@@ -231,6 +270,8 @@ struct Outcome<'z> {
 
 enum Records<'z> {
     None,
+    /// What others say.
+    Beyond(Vec<Found>),
     Set(&'z RecordSet),
     Addresses(Family, Addresses),
 }
@@ -300,6 +341,8 @@ enum Decided<'z> {
     Now(Outcome<'z>),
     Summon(Summons),
     Forward(&'z Forwarder),
+    /// The aliases are known, and this is to be asked about the name that they lead to.
+    Beyond(Outcome<'z>, Vec<u8>, &'z Forwarder),
 }
 
 /// Who has to run before a question can be answered.
@@ -327,7 +370,10 @@ fn decide<'z>(question: &Question, zone: &'z Zone) -> Decided<'z> {
         }
     };
     if let Some(outcome) = Outcome::of(&answer) {
-        return Decided::Now(outcome);
+        return match (&answer.end, zone.forwarder(), question.beyond(&answer)) {
+            (End::Beyond, Some(forwarder), Some(message)) => Decided::Beyond(outcome, message, forwarder),
+            _ => Decided::Now(outcome),
+        };
     }
     let is_quiet = |service: ServiceId| zone.is_quiet(service, question.source, name);
     match answer.end {

@@ -39,6 +39,20 @@ def available():
     assert reply.flags & dns.flags.RA and reply.flags & dns.flags.AA
 
 
+@case("an alias that leads elsewhere is followed for who wants recursion; the code is that of its end (RFC 6604)")
+def aliases():
+    for _ in range(2):
+        reply = ask("outside.jitsu.test")
+        equal((data(reply, "CNAME"), data(reply)), (["plain-alias.example."], [upstream.TRUTH]))
+        reply = ask("lost.jitsu.test")
+        equal((rcode(reply), data(reply, "CNAME"), len(reply.authority)), ("NXDOMAIN", ["nxdomain-alias.example."], 1))
+    asked = question("outside.jitsu.test")
+    asked.flags &= ~dns.flags.RD
+    equal(len(ask(asked).answer), 1)
+    # As on any host: the C library follows no aliases.
+    matches(r"(?s)CNAME\s+plain-alias.example.*A\s+192\.0\.2\.80", dig("outside.jitsu.test", "A"))
+
+
 @case("an answer is kept: asked again by others, it comes from the cache")
 def cached():
     for name, source in (("plain2.example", None), ("PLAIN2.example", "127.0.0.7"), ("plain2.Example", "127.0.0.8")):
