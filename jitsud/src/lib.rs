@@ -17,6 +17,7 @@ pub mod dns;
 pub mod domain;
 pub mod led;
 mod listener;
+pub mod logging;
 pub mod net;
 pub mod node;
 pub mod random;

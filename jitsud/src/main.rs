@@ -13,6 +13,7 @@ use jitsud::dhcp::Lease;
 use jitsud::directory::Moment;
 use jitsud::dns::forward::Forwarder;
 use jitsud::led::{Led, Signal};
+use jitsud::logging::{Log, syslog};
 use jitsud::net::{Interfaces, Network};
 use jitsud::node::{Core, Toolstack};
 use jitsud::schema::Boot;
@@ -67,19 +68,14 @@ fn main() -> ExitCode {
     if let Err(error) = reserve_descriptors() {
         eprintln!("jitsud: no room for file descriptors can be made in advance: {error}");
     }
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .with_timer(tracing_subscriber::fmt::time::uptime())
-        .init();
+    let log = Log::begin();
     // Threads that build domains are kept: starting one takes longer than many a build.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(Duration::from_secs(24 * 60 * 60))
         .build();
-    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(file, started)));
+    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(file, started, log)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -113,7 +109,7 @@ fn arguments() -> Result<Option<Option<PathBuf>>, String> {
     Ok(Some(file))
 }
 
-async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(file: Option<PathBuf>, started: Moment, log: Log) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(hand_over(signal(SignalKind::hangup())?));
@@ -143,6 +139,7 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
             return Err("the configuration cannot be used".into());
         }
     };
+    log.set_level(draft.node.log);
     let Some((network, addresses, loaded)) = (tokio::select! {
         up = come_up(draft) => Some(up?),
         _ = terminate.recv() => None,
@@ -180,6 +177,9 @@ async fn run(file: Option<PathBuf>, started: Moment) -> Result<(), Box<dyn std::
         let (clock, sources) = (clock.clone(), addresses.time_sources(&config.node));
         async move { clock.keep(sources.servers, sources.resolvers).await }
     });
+    if let Some(server) = config.node.syslog {
+        tokio::spawn(syslog::send(log.ring().clone(), server, config.node.name.clone(), clock.clone()));
+    }
     tokio::spawn(afterwards::attend(card, clock, problems, visible));
 
     let stop = shutdown.clone();

@@ -1,6 +1,6 @@
 //! The file, checked, before every address is known; and the step from there to a [`Config`].
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::quota::Quota;
 use super::reader::Line;
 use super::vif::{self, VifDraft};
 use super::{
-    Config, Disk, Key, Loaded, Node, Place, Problem, ReadyKey, Service, StaticRecord, TimeServer,
+    Config, Disk, Key, Loaded, LogLevel, Node, Place, Problem, ReadyKey, Service, StaticRecord, TimeServer,
     in_file_order,
 };
 
@@ -59,6 +59,10 @@ pub struct NodeDraft {
     pub quiet: Quiet,
     /// See [`Node::forward`].
     pub forward: Forward,
+    /// See [`Node::syslog`].
+    pub syslog: Option<SocketAddr>,
+    /// See [`Node::log`].
+    pub log: LogLevel,
     pub(super) lines: InterfaceLines,
 }
 
@@ -266,6 +270,8 @@ impl NodeDraft {
             shells: self.shells,
             quiet: self.quiet,
             forward: self.forward,
+            syslog: self.syslog,
+            log: self.log,
         }
     }
 }

@@ -23,6 +23,7 @@ mod instances;
 mod interfaces;
 mod kernel;
 mod keys;
+mod logs;
 mod mac;
 mod names;
 mod node;
@@ -38,7 +39,7 @@ mod tests;
 mod vif;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub use instances::HOST_KEY;
 pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
 pub use keys::{Key, ReadyKey};
+pub use logs::LogLevel;
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
 pub use policy::DEFAULT_ANSWER;
@@ -109,6 +111,10 @@ pub struct Node {
     pub quiet: Quiet,
     /// Whom questions go to that the node is not authoritative for.
     pub forward: Forward,
+    /// Where the log goes, too.
+    pub syslog: Option<SocketAddr>,
+    /// How much is logged.
+    pub log: LogLevel,
 }
 
 /// Who knows the time.

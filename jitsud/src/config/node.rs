@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
-use super::{NodeDraft, TimeServer, address, address6, capture, forward, names, quiet, quota};
+use super::{NodeDraft, TimeServer, address, address6, capture, forward, logs, names, quiet, quota};
 
-pub(super) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 17] = [
     "name", "domain", "uplink", "address", "address6", "gateway", "bridge", "kernels", "ntp", "quota",
-    "summons", "held", "shells", "quiet", "forward",
+    "summons", "held", "shells", "quiet", "forward", "syslog", "log",
 ];
 
 /// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
@@ -52,6 +52,8 @@ pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
         shells: reader.number("shells", 0, MAX_SHELLS, "domains").map_or(0, |shells| shells.value),
         quiet: quiet::read(reader),
         forward: forward::read(reader),
+        syslog: logs::syslog(reader),
+        log: logs::level(reader),
         lines: InterfaceLines { uplink: reader.line_of("uplink"), bridge: reader.line_of("bridge") },
     }
 }

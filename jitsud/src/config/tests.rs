@@ -185,6 +185,8 @@ fn every_key_is_used() {
         kernels = "/srv"
         forward = ["192.168.1.1", "9.9.9.9:5353", "192.168.1.1"]
         ntp = ["192.168.1.1", "Time.Example.Org."]
+        syslog = "192.168.1.2"
+        log = "debug"
         [[service]]
         name = "a-1"
         dns = ["One.jitsu.test.", "jitsu.test", "x.y.jitsu.test"]
@@ -203,6 +205,7 @@ fn every_key_is_used() {
     let (node, service) = (&loaded.config.node, &loaded.config.services[0]);
     assert_eq!((node.name.as_str(), node.domain.as_str()), ("jitsu", "jitsu.test"));
     assert_eq!((node.uplink.as_deref(), node.gateway, node.bridge.as_str()), (None, None, "xenbr"));
+    assert_eq!((node.syslog, node.log), (Some(([192, 168, 1, 2], 514).into()), LogLevel::Debug));
     let time = TimeServer::Name("time.example.org".to_owned());
     assert_eq!(
         node.forward,
@@ -383,6 +386,15 @@ fn a_bad_setting_of_the_node_has_its_default() {
             with("name = \"node\"", "forward = [\"9.9.9.9\", \"127.0.0.1\"]"),
             "2: forward server \"127.0.0.1\" is the node itself; \
              write forward = [\"192.168.1.1\", \"9.9.9.9\"], \"auto\" or \"off\"; this server is not asked meanwhile",
+        ),
+        (
+            with("name = \"node\"", "log = \"loud\""),
+            "2: log level \"loud\" is not known; write one of error, warn, info, debug; info is used meanwhile",
+        ),
+        (
+            with("name = \"node\"", "syslog = \"loghost:514\""),
+            "2: syslog \"loghost:514\" is not an address, with or without a port; \
+             write syslog = \"192.168.1.2:514\"; the log goes to no server meanwhile",
         ),
         (
             with("name = \"node\"", "ntp = \"pool.ntp.org\""),
