@@ -11,6 +11,8 @@ pub mod card;
 pub mod clock;
 pub mod config;
 pub mod console;
+pub mod control;
+pub mod ctl;
 pub mod dhcp;
 pub mod directory;
 pub mod dns;

@@ -1,6 +1,6 @@
 //! `jitsud [--config FILE]`: parses, connects, serves until SIGTERM.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,11 @@ const MOST_DESCRIPTORS: rlim_t = 4096;
 const REQUESTS: usize = 512;
 
 fn main() -> ExitCode {
+    // The same executable under another name.
+    let name = std::env::args_os().next().map(PathBuf::from);
+    if name.as_deref().and_then(Path::file_name).is_some_and(|name| name == "jitsuctl") {
+        return jitsud::ctl::run(std::env::args_os());
+    }
     let started = Moment::now();
     let file = match arguments() {
         Ok(Some(file)) => file,

@@ -110,6 +110,13 @@ pub enum Request {
         /// As for [`Request::Start`].
         answer: oneshot::Sender<ServiceStatus>,
     },
+    /// Describe a service, but for its console.
+    Service {
+        /// Which.
+        service: ServiceId,
+        /// Where the description goes.
+        answer: oneshot::Sender<ServiceStatus>,
+    },
     /// Tell the changes of state that are newer than one of them.
     Events {
         /// Its serial number; 0 for all that are remembered.
@@ -224,6 +231,11 @@ impl Summoner {
     /// Stops a service for an administrator, as [`Self::start`].
     pub async fn stop(&self, service: ServiceId) -> Option<ServiceStatus> {
         self.ask(|answer| Request::Stop { service, answer }).await
+    }
+
+    /// How a service is now; `None` when the core is gone.
+    pub async fn service(&self, service: ServiceId) -> Option<ServiceStatus> {
+        self.ask(|answer| Request::Service { service, answer }).await
     }
 
     /// The changes of state after that one; `None` when the core is gone.

@@ -15,11 +15,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use jitsud::config::Forward;
+use jitsud::control::{Desk, Refusal};
 use jitsud::dns::forward::Forwarder;
+use jitsud::logging::{Log, Ring};
+use jitsud::store::socket;
 use jitsud::summoner::Summoner;
-use jitsud::{dns, status};
+use jitsud::{control, dns, status};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Requests that may wait to be looked at, as in jitsud.
@@ -41,6 +45,9 @@ struct Args {
     /// Where HTTP is answered
     #[arg(long, default_value = "127.0.0.1:0")]
     http: SocketAddr,
+    /// Where jitsuctl is answered: a Unix socket that is made
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
     /// How long a domain takes to be built, in milliseconds
     #[arg(long, default_value_t = 3)]
     build_ms: u64,
@@ -52,7 +59,7 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let log = Log::begin();
     let mut terminate = signal(SignalKind::terminate())?;
     let loaded = configuration::load(&args.config)?;
     // There is no network here that could name servers.
@@ -74,12 +81,37 @@ async fn main() -> Result<()> {
         build: Duration::from_millis(args.build_ms),
         boot: Duration::from_millis(args.boot_ms),
     };
+    let services = loaded.config.services.iter().map(|service| service.name.clone()).collect();
+    let control =
+        answer_jitsuctl(args.control, services, log.ring().clone(), summoner.clone(), shutdown.clone());
     let stage = stage::Stage::new(loaded, pace);
     tokio::select! {
         () = dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()) => {}
         () = status::serve(http, summoner, shutdown.clone()) => {}
         () = stage.run(requests) => {}
+        result = control => return result,
         _ = terminate.recv() => {}
     }
+    Ok(())
+}
+
+/// Answers jitsuctl for ever, if that is wanted. There is no XenStore, and no other daemon that could begin anew.
+async fn answer_jitsuctl(
+    path: Option<PathBuf>,
+    services: Arc<[String]>,
+    log: Ring,
+    summoner: Summoner,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let Some(path) = path else { return std::future::pending().await };
+    let listener = socket::listen(&path)?;
+    let (reload, mut orders) = mpsc::channel(1);
+    let desk = Desk { summoner, services, log, store: None, reload };
+    tokio::join!(control::serve(listener, desk, shutdown), async {
+        while let Some(order) = orders.recv().await {
+            let _gone =
+                order.answer.send(Err(Refusal::Failed("nothing is read anew in a rehearsal".to_owned())));
+        }
+    });
     Ok(())
 }

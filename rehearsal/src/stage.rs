@@ -99,6 +99,7 @@ impl Stage {
                 self.input(Input::Stop { service });
                 self.describe(service, answer);
             }
+            Request::Service { service, answer } => self.describe(service, answer),
             Request::Events { after, answer } => {
                 let newer = self.directory.events().filter(|event| event.serial > after);
                 let _gone =

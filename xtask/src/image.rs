@@ -200,6 +200,7 @@ fn root_file_system(
     tree.file("lib/modules/load-order", 0o644, order.into_bytes());
 
     tree.file("usr/sbin/jitsud", 0o755, jitsud);
+    tree.link("usr/bin/jitsuctl", "../sbin/jitsud");
     for (name, image) in unikernels {
         tree.file(&format!("usr/lib/jitsu/kernels/{name}"), 0o644, image);
     }

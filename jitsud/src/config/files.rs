@@ -13,7 +13,7 @@ use crate::text::chain;
 const FILE: &str = "jitsu.toml";
 
 /// The user's kernels, on the card.
-const KERNELS: &str = "unikernels";
+pub(super) const KERNELS: &str = "unikernels";
 
 /// Longest file in bytes: thousands of services, and far from filling dom0's memory.
 const MAX_FILE: u64 = 1 << 20;
@@ -69,7 +69,7 @@ fn read(file: &Path) -> Option<Result<Vec<u8>, Unusable>> {
     }
 }
 
-fn bytes(file: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn bytes(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
@@ -79,7 +79,7 @@ fn bytes(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unusable(file: &Path, what: String, fix: &str) -> Unusable {
+pub(super) fn unusable(file: &Path, what: String, fix: &str) -> Unusable {
     let file = file.display().to_string();
     Unusable(vec![Problem { file, line: 1, service: None, what, fix: fix.to_owned() }])
 }

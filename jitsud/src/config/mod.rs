@@ -14,6 +14,7 @@
 mod address;
 mod address6;
 mod capture;
+mod check;
 mod disk;
 mod dns;
 mod draft;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 pub use self::capture::capture_services;
 pub use address::Addressing;
+pub use check::{Findings, check, read_draft};
 pub use disk::{Disk, DiskIdentity, DiskName, probe_disk};
 pub use draft::{Draft, Given, NodeDraft, Wanted};
 pub use files::load;
@@ -381,11 +383,7 @@ fn in_file_order(problems: &mut [Problem], file: &str) {
 /// A configuration for tests: static addresses, and every kernel is there.
 #[cfg(test)]
 pub(crate) fn loaded(text: &str) -> Loaded {
-    let mut head = [0; HEAD_BYTES];
-    head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
-    head[0x2c] = 64;
-    let kernels =
-        Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }), disk: &|_| Ok((0, 0)) };
+    let kernels = Kernels { card: None, probe: &|_| Ok(KernelHead::stand_in()), disk: &|_| Ok((0, 0)) };
     let draft = parse(text.as_bytes(), Path::new("jitsu.toml"), &kernels).unwrap();
     let addressing = draft.node.addressing.unwrap();
     draft.resolve(addressing, &[], Duration::ZERO)

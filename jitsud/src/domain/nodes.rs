@@ -73,7 +73,12 @@ fn libxl(domid: DomId) -> String {
 /// The terminal at which a domain's console can be reached, once there is one.
 pub fn console_terminal(domid: DomId, terminal: &str) -> Change {
     let perms = Perms::new(DomId::DOM0, Access::None);
-    Change::write(format!("{}/console/tty", home(domid)), terminal).with_perms(perms)
+    Change::write(console_terminal_path(domid), terminal).with_perms(perms)
+}
+
+/// Where that is said.
+pub fn console_terminal_path(domid: DomId) -> String {
+    format!("{}/console/tty", home(domid))
 }
 
 /// All nodes of a new domain, to be written at once. `disks` are the numbers in dom0 of those in `spec`.

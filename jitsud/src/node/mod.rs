@@ -294,6 +294,7 @@ impl Core {
                 self.input(Input::Stop { service });
                 self.describe(service, answer);
             }
+            Request::Service { service, answer } => self.describe(service, answer),
             Request::Events { after, answer } => {
                 let newer = self.directory.events().filter(|event| event.serial > after);
                 let _ = answer.send(newer.map(|event| EventStatus::new(event, &self.directory)).collect());

@@ -127,7 +127,7 @@ impl Toolstack {
         tokio::spawn(introduced.serve(self.store.requests(), self.exceptions.clone()));
         match socket::listen(socket::SOCKET.as_ref()) {
             Ok(listener) => drop(tokio::spawn(socket::serve(self.store.clone(), listener))),
-            Err(error) => tracing::error!("{error}; Xen's tools in dom0 have to do without it"),
+            Err(error) => tracing::error!("XenStore: {error}; Xen's tools in dom0 have to do without it"),
         }
     }
 }

@@ -65,9 +65,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         Ok(listener)
     };
-    open().map_err(|error| {
-        io::Error::new(error.kind(), format!("XenStore's socket {}: {error}", path.display()))
-    })
+    open().map_err(|error| io::Error::new(error.kind(), format!("the socket {}: {error}", path.display())))
 }
 
 /// Serves whoever connects, for as long as it is polled.
