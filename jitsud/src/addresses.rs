@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{self, Addressing, Draft, Forward, Given, Node, Wanted};
-use crate::dhcp::{Clients, Event, Identity, Lease};
+use crate::dhcp::{Clients, Event, Identity, KeptLeases, Lease};
+use crate::directory::Moment;
 use crate::net::{self, Network};
 
 /// How long the next of the services' addresses is waited for. Three questions fit in (`dhcp/client.rs`). All of them
@@ -101,12 +102,12 @@ pub fn upstreams(node: &Node, lease: Option<&Lease>) -> Option<Vec<SocketAddr>> 
 
 /// Finds the addresses that the draft leaves open, and gives the node its own.
 ///
-/// With static addresses alone it waits for nothing. Otherwise it takes as long as the cable is not in and no
+/// With static addresses alone it waits for nothing, nor with leases that the daemon before has left. Otherwise it takes as long as the cable is not in and no
 /// server answers the node.
 ///
 /// # Errors
 /// When Linux refuses.
-pub async fn obtain(network: &mut Network, draft: &Draft) -> Result<Addresses, Error> {
+pub async fn obtain(network: &mut Network, draft: &Draft, leases: KeptLeases) -> Result<Addresses, Error> {
     let wanted = draft.wanted(network.mac());
     network.assign6(draft.node.address6).await?;
     if let Some(node) = draft.node.addressing {
@@ -116,13 +117,18 @@ pub async fn obtain(network: &mut Network, draft: &Draft) -> Result<Addresses, E
         }
     }
     let (node, lease, mut keeper) = match draft.node.addressing {
-        Some(node) => (node, None, Keeper::open(network, None).await?),
+        Some(node) => (node, None, Keeper::open(network, None, leases).await?),
         None => {
-            tracing::info!("waiting for an address (DHCP) on {}", network.uplink());
-            network.connected().await?;
             let identity = Identity { mac: network.mac(), name: draft.node.name.clone() };
-            let mut keeper = Keeper::open(network, Some(identity)).await?;
-            let lease = keeper.first_lease().await;
+            let mut keeper = Keeper::open(network, Some(identity), leases).await?;
+            let lease = match keeper.kept_lease() {
+                Some(lease) => lease,
+                None => {
+                    tracing::info!("waiting for an address (DHCP) on {}", network.uplink());
+                    network.connected().await?;
+                    keeper.first_lease().await
+                }
+            };
             let Addressing { address, prefix, gateway } = lease.addressing;
             let gateway = gateway.map_or("none".to_owned(), |gateway| gateway.to_string());
             tracing::info!(
@@ -134,13 +140,6 @@ pub async fn obtain(network: &mut Network, draft: &Draft) -> Result<Addresses, E
             (lease.addressing, Some(lease), keeper)
         }
     };
-    if !wanted.is_empty() {
-        tracing::info!(
-            "waiting for {} services' addresses (DHCP), {} s at most for the next",
-            wanted.len(),
-            PATIENCE.as_secs()
-        );
-    }
     let given = keeper.services(wanted).await;
     Ok(Addresses { node, given, lease, keeper: Some(keeper) })
 }
@@ -149,6 +148,10 @@ pub async fn obtain(network: &mut Network, draft: &Draft) -> Result<Addresses, E
 #[derive(Debug)]
 pub struct Keeper {
     clients: Clients,
+    /// For the next daemon.
+    leases: KeptLeases,
+    /// Leases that have come for clients that had one, while others were waited for.
+    early: Vec<(usize, Lease)>,
     /// What each client's address was when the node began to use it; `None` for a service that is left out.
     used: Vec<Option<Addressing>>,
     /// The first client is the node, and not a service.
@@ -156,23 +159,49 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    async fn open(network: &Network, node: Option<Identity>) -> Result<Self, Error> {
+    async fn open(network: &Network, node: Option<Identity>, leases: KeptLeases) -> Result<Self, Error> {
         let interface = network.bridge();
         let opened = Clients::open(interface).await;
-        let mut clients =
-            opened.map_err(|source| Error::Socket { interface: interface.to_owned(), source })?;
-        let has_node = node.is_some();
+        let clients = opened.map_err(|source| Error::Socket { interface: interface.to_owned(), source })?;
+        let mut keeper =
+            Keeper { clients, leases, early: Vec::new(), used: Vec::new(), has_node: node.is_some() };
         if let Some(node) = node {
-            clients.add(node);
+            keeper.add(node);
         }
-        Ok(Keeper { clients, used: Vec::new(), has_node })
+        Ok(keeper)
+    }
+
+    /// One more client, with the lease of before if there is one.
+    fn add(&mut self, identity: Identity) {
+        match self.leases.of(identity.mac, Moment::now()) {
+            Some(kept) => {
+                self.used.push(Some(kept.lease.addressing));
+                self.clients.resume(identity, kept);
+            }
+            None => {
+                self.used.push(None);
+                self.clients.add(identity);
+            }
+        }
+    }
+
+    /// The node's lease of before.
+    fn kept_lease(&self) -> Option<Lease> {
+        self.clients.get(0)?.lease().cloned()
+    }
+
+    /// The next that happens to a lease.
+    async fn next(&mut self) -> (usize, Event) {
+        let next = self.clients.next().await;
+        self.leases.write(self.clients.iter());
+        next
     }
 
     async fn first_lease(&mut self) -> Lease {
         loop {
-            match self.clients.next().await {
-                (_, Event::Leased(lease)) => {
-                    self.used.push(Some(lease.addressing));
+            match self.next().await {
+                (client, Event::Leased(lease)) => {
+                    self.used[client] = Some(lease.addressing);
                     return lease;
                 }
                 (_, Event::Refused | Event::Expired) => {
@@ -185,21 +214,24 @@ impl Keeper {
     async fn services(&mut self, wanted: Vec<Wanted>) -> Vec<Given> {
         let first = self.used.len();
         for Wanted { service, mac } in &wanted {
-            self.clients.add(Identity { mac: *mac, name: service.clone() });
-            self.used.push(None);
+            self.add(Identity { mac: *mac, name: service.clone() });
+        }
+        let missing = self.used.iter().filter(|used| used.is_none()).count();
+        if missing > 0 {
+            let most = PATIENCE.as_secs();
+            tracing::info!("waiting for {missing} services' addresses (DHCP), {most} s at most for the next");
         }
         let mut deadline = Instant::now() + PATIENCE;
         while self.used.iter().any(Option::is_none) {
-            let Ok((client, event)) = timeout_at(deadline, self.clients.next()).await else { break };
+            let Ok((client, event)) = timeout_at(deadline, self.next()).await else { break };
             match event {
-                Event::Leased(lease) => {
+                // One of before may have been prolonged meanwhile, or be another one now: see [`Self::run`].
+                Event::Leased(lease) if self.used[client].is_none() => {
                     tracing::info!("address {} for {}", lease.addressing.address, self.name(client));
-                    // The node's own may have been prolonged meanwhile.
-                    if client >= first {
-                        self.used[client] = Some(lease.addressing);
-                        deadline = Instant::now() + PATIENCE;
-                    }
+                    self.used[client] = Some(lease.addressing);
+                    deadline = Instant::now() + PATIENCE;
                 }
+                Event::Leased(lease) => self.early.push((client, lease)),
                 Event::Refused | Event::Expired => self.lost(client, &event),
             }
         }
@@ -212,7 +244,10 @@ impl Keeper {
     /// `told` is told what a server says to the node each time.
     pub async fn run(mut self, told: impl Fn(&Lease)) -> String {
         loop {
-            let (client, event) = self.clients.next().await;
+            let (client, event) = match self.early.pop() {
+                Some((client, lease)) => (client, Event::Leased(lease)),
+                None => self.next().await,
+            };
             let Event::Leased(lease) = &event else {
                 self.lost(client, &event);
                 continue;

@@ -1,5 +1,8 @@
 //! `jitsud [--config FILE]`: parses, connects, serves until SIGTERM.
 
+use std::ffi::OsString;
+use std::io;
+use std::net::{self, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,22 +12,28 @@ use jitsud::addresses::{self, Addresses};
 use jitsud::card::{Card, Parameters};
 use jitsud::clock::Clock;
 use jitsud::config::{self, Draft, Loaded, Unusable};
-use jitsud::dhcp::Lease;
+use jitsud::control::Desk;
+use jitsud::control::protocol::SOCKET;
+use jitsud::dhcp::{KeptLeases, Lease};
 use jitsud::directory::Moment;
 use jitsud::dns::forward::Forwarder;
 use jitsud::led::{Led, Signal};
 use jitsud::logging::{Log, syslog};
 use jitsud::net::{Interfaces, Network};
-use jitsud::node::{Core, Toolstack};
+use jitsud::node::{Core, Heir, RUN, Toolstack};
+use jitsud::reload::Reloading;
 use jitsud::schema::Boot;
+use jitsud::store::socket;
+use jitsud::succession::{self, Succession};
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
-use jitsud::{afterwards, dns, status};
+use jitsud::{afterwards, control, dns, status};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, rlim_t};
 use nix::unistd::{close, sethostname};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 const USAGE: &str = "\
@@ -52,6 +61,10 @@ const MOST_DESCRIPTORS: rlim_t = 4096;
 /// Requests that may wait to be looked at; more are told that the node is busy.
 const REQUESTS: usize = 512;
 
+/// Below [`RUN`]: leases, and the log on its way to the next daemon.
+const LEASES: &str = "leases";
+const LOG: &str = "log";
+
 fn main() -> ExitCode {
     // The same executable under another name.
     let name = std::env::args_os().next().map(PathBuf::from);
@@ -59,8 +72,8 @@ fn main() -> ExitCode {
         return jitsud::ctl::run(std::env::args_os());
     }
     let started = Moment::now();
-    let file = match arguments() {
-        Ok(Some(file)) => file,
+    let (file, succession) = match arguments() {
+        Ok(Some(arguments)) => arguments,
         Ok(None) => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -80,7 +93,8 @@ fn main() -> ExitCode {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(Duration::from_secs(24 * 60 * 60))
         .build();
-    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(file, started, log)));
+    let result =
+        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(file, started, log, succession)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -100,24 +114,38 @@ fn reserve_descriptors() -> nix::Result<()> {
     close(copy)
 }
 
-/// The file that was named, if any; `None` when help was asked for.
-fn arguments() -> Result<Option<Option<PathBuf>>, String> {
+/// The file that was named, if any, and what the daemon before has left; `None` when help was asked for.
+fn arguments() -> Result<Option<(Option<PathBuf>, Succession)>, String> {
     let mut arguments = std::env::args_os().skip(1);
-    let mut file = None;
+    let (mut file, mut succession) = (None, Succession::default());
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--help" | "-h") => return Ok(None),
             Some("--config") => file = Some(arguments.next().ok_or("--config needs a file")?.into()),
+            Some(succession::OPTION) => {
+                let list = arguments.next().and_then(|list| list.into_string().ok());
+                let list = list.ok_or_else(|| format!("{} needs a list", succession::OPTION))?;
+                succession = Succession::inherit(&list)?;
+            }
             _ => return Err(format!("{} is not known", argument.display())),
         }
     }
-    Ok(Some(file))
+    Ok(Some((file, succession)))
 }
 
-async fn run(file: Option<PathBuf>, started: Moment, log: Log) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(
+    file: Option<PathBuf>,
+    started: Moment,
+    log: Log,
+    succession: Succession,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(hand_over(signal(SignalKind::hangup())?));
+    if succession.is_heir() {
+        succession::hear_signals()?;
+        log.ring().restore(&Path::new(RUN).join(LOG));
+    }
     // First of all, since dom0's kernel waits for its XenStore.
     let (toolstack, estate) = Toolstack::connect()?;
 
@@ -127,6 +155,7 @@ async fn run(file: Option<PathBuf>, started: Moment, log: Log) -> Result<(), Box
     let card = Card::open(&parameters).await;
     // A file that was named is used instead of the one on the card.
     let folder = card.as_ref().and_then(Card::boot).filter(|_| file.is_none());
+    let named = file.clone();
     let shipped = file.unwrap_or_else(|| DEFAULT_CONFIGURATION.into());
     let draft = match config::load(folder, &shipped) {
         Ok(draft) => draft,
@@ -157,15 +186,18 @@ async fn run(file: Option<PathBuf>, started: Moment, log: Log) -> Result<(), Box
     let clock = Clock::default();
     let boot = Boot { jitsud_started_ns: Some(started.0), ..Boot::of(&parameters) };
     let card_and_clock = (card.clone(), clock.clone());
-    let mut core = Core::start(toolstack.clone(), estate, loaded, &network, boot, card_and_clock).await?;
+    let mut core =
+        Core::start(toolstack.clone(), estate, loaded, &network, boot, card_and_clock, &succession).await?;
     let config = core.loaded().config.clone();
     let problems = core.loaded().problems.clone();
     tokio::spawn(network.run(core.bridges(), core.vif_reports()));
 
     let address = config.node.address;
-    let udp = UdpSocket::bind((address, 53)).await?;
-    let tcp = TcpListener::bind((address, 53)).await?;
-    let http = TcpListener::bind((address, 80)).await?;
+    let udp = UdpSocket::from_std(udp_socket(&succession, (address, 53).into())?)?;
+    let tcp = TcpListener::from_std(tcp_listener(&succession, (address, 53).into())?)?;
+    let http = TcpListener::from_std(tcp_listener(&succession, (address, 80).into())?)?;
+    let control = control_socket(&succession)?;
+    succession.settle();
     let (summoner, requests) = Summoner::new(REQUESTS);
     let visible = summoner.clone();
     let shutdown = CancellationToken::new();
@@ -174,6 +206,26 @@ async fn run(file: Option<PathBuf>, started: Moment, log: Log) -> Result<(), Box
     let zone = Arc::new(dns::Zone::new(&config)?.forwarding(forwarder.clone()));
     let dns = tokio::spawn(dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()));
     let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
+    let (reload, orders) = mpsc::channel(1);
+    let desk = Desk {
+        summoner: visible.clone(),
+        services: config.services.iter().map(|service| service.name.clone()).collect(),
+        log: log.ring().clone(),
+        store: Some(toolstack.store()),
+        reload,
+    };
+    let control = tokio::spawn(control::serve(control, desk, shutdown.clone()));
+    let wanted = Arc::new(Notify::new());
+    let reloading = Reloading {
+        card: card.clone().filter(|_| named.is_none()),
+        shipped,
+        node: config.node.addressing(),
+        given: addresses.given.clone(),
+        services: config.services.clone(),
+        summoner: visible.clone(),
+        begin: wanted.clone(),
+    };
+    tokio::spawn(reloading.run(orders));
     core.dns_answers();
     toolstack.is_sound();
     tracing::info!(%address, domain = config.node.domain, services = config.services.len(), "ready");
@@ -210,10 +262,48 @@ async fn run(file: Option<PathBuf>, started: Moment, log: Log) -> Result<(), Box
         }
         stop.cancel();
     });
-    core.run(requests, shutdown).await;
+    let begin = Box::new(move || begin_anew(named.as_deref(), &log, &succession));
+    core.run(requests, shutdown, Heir { wanted, begin }).await;
     dns.await?;
     status.await?;
+    control.await?;
     Ok(())
+}
+
+/// Puts another daemon in this one's place. Returns only if that cannot be, and says why.
+fn begin_anew(file: Option<&Path>, log: &Log, succession: &Succession) -> io::Error {
+    if let Err(error) = log.ring().save(&Path::new(RUN).join(LOG)) {
+        tracing::warn!(%error, "the log cannot be handed on");
+    }
+    let file = file.map(|file| [OsString::from("--config"), file.into()]);
+    succession.begin_anew(&file.into_iter().flatten().collect::<Vec<_>>())
+}
+
+fn udp_socket(succession: &Succession, address: SocketAddr) -> io::Result<net::UdpSocket> {
+    let open = || {
+        let socket = net::UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    succession.take_or(&format!("udp/{address}"), open).map_err(|error| at(format!("UDP {address}"), &error))
+}
+
+fn tcp_listener(succession: &Succession, address: SocketAddr) -> io::Result<net::TcpListener> {
+    let open = || {
+        let socket = net::TcpListener::bind(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    succession.take_or(&format!("tcp/{address}"), open).map_err(|error| at(format!("TCP {address}"), &error))
+}
+
+fn control_socket(succession: &Succession) -> io::Result<UnixListener> {
+    let open = || socket::listen(Path::new(SOCKET))?.into_std();
+    UnixListener::from_std(succession.take_or("control", open)?)
+}
+
+fn at(what: String, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// Ends the daemon at SIGHUP as it is, for the next one to take everything over: that has read the configuration
@@ -238,7 +328,8 @@ async fn come_up(mut draft: Draft) -> Result<(Network, Addresses, Loaded), Box<d
     }
     let (bridge, uplink) = (&draft.node.bridge, draft.node.uplink.as_deref());
     let mut network = Network::set_up(interfaces, bridge, uplink, &draft.other_bridges()).await?;
-    let addresses = addresses::obtain(&mut network, &draft).await?;
+    let leases = KeptLeases::open(&Path::new(RUN).join(LEASES));
+    let addresses = addresses::obtain(&mut network, &draft, leases).await?;
     let loaded = draft.resolve(addresses.node, &addresses.given, addresses::PATIENCE);
     for problem in loaded.problems.iter().filter(|problem| !told.contains(problem)) {
         tracing::warn!("{problem}");

@@ -161,6 +161,11 @@ impl Requests {
         self.queue.try_recv()
     }
 
+    /// Whether no request waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Tells whoever waits for it that services have changed; `serial` is that of the last event.
     pub fn changed(&self, serial: u64) {
         self.changes.send_if_modified(|last| std::mem::replace(last, serial) != serial);

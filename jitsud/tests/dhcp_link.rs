@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use jitsud::addresses;
-use jitsud::config::{self, HEAD_BYTES, KernelHead, Kernels};
-use jitsud::dhcp::{Clients, Event, Identity};
+use jitsud::config::{self, KernelHead, Kernels};
+use jitsud::dhcp::{Clients, Event, Identity, KeptLeases};
 use jitsud::net::{Interfaces, Network};
 use tokio::time::timeout;
 
@@ -115,18 +115,17 @@ fn inside(test: &str, run: impl AsyncFnOnce()) {
 fn node_and_services_get_their_addresses_when_the_cable_is_in() {
     inside("node_and_services_get_their_addresses_when_the_cable_is_in", async || {
         let mut server = Server::new();
-        let mut head = [0; HEAD_BYTES];
-        head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
-        head[0x2c] = 64;
-        let kernels =
-            Kernels { card: None, probe: &|_| Ok(KernelHead { head, length: 64 }), disk: &|_| Ok((0, 0)) };
+        let probe = |_: &Path| Ok(KernelHead::stand_in());
+        let kernels = Kernels { card: None, probe: &probe, disk: &|_| Ok((0, 0)) };
         let draft = config::parse(CONFIG.as_bytes(), Path::new("jitsu.toml"), &kernels).unwrap();
         let mut network = network(Some("eth0")).await;
+        let kept = tempfile::tempdir().unwrap();
+        let leases = || KeptLeases::open(&kept.path().join("leases"));
 
-        let early = timeout(Duration::from_secs(1), addresses::obtain(&mut network, &draft)).await;
+        let early = timeout(Duration::from_secs(1), addresses::obtain(&mut network, &draft, leases())).await;
         assert!(early.is_err(), "an address without a cable: {early:?}");
         server.plug_in();
-        let found = timeout(LONG, addresses::obtain(&mut network, &draft)).await.unwrap().unwrap();
+        let found = timeout(LONG, addresses::obtain(&mut network, &draft, leases())).await.unwrap().unwrap();
 
         let here = found.node;
         assert_eq!((here.prefix, here.gateway), (24, Some(Ipv4Addr::new(192, 168, 77, 1))));
@@ -137,6 +136,11 @@ fn node_and_services_get_their_addresses_when_the_cable_is_in() {
         assert_eq!(lease.dns, [Ipv4Addr::new(192, 168, 77, 4)]);
         assert_eq!(lease.domain.as_deref(), Some("lan.test"));
         assert_eq!(lease.duration, 2 * HALF_A_LEASE);
+        // Another daemon goes on with these, though there is no server any more.
+        drop((server, found.keeper));
+        let again = timeout(LONG, addresses::obtain(&mut network, &draft, leases())).await.unwrap().unwrap();
+        assert_eq!((again.node, &again.given), (here, &found.given));
+        assert_eq!(again.lease, Some(lease));
         let loaded = draft.resolve(here, &found.given, addresses::PATIENCE);
         assert_eq!(loaded.problems, []);
         let mut all: Vec<_> = loaded.config.services.iter().map(|service| service.address).collect();
@@ -150,7 +154,7 @@ fn node_and_services_get_their_addresses_when_the_cable_is_in() {
         assert!(shown.contains(&format!("inet {}/24", here.address)), "{shown}");
         assert!(shown.contains("default via 192.168.77.1 dev br0"), "{shown}");
         // Another daemon on the same bridge begins anew, and leaves nothing of the first.
-        drop((network, found.keeper));
+        drop((network, again.keeper));
         let network = self::network(None).await;
         let other =
             config::Addressing { address: Ipv4Addr::new(192, 168, 77, 50), prefix: 24, gateway: None };

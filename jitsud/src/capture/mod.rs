@@ -45,6 +45,7 @@ use crate::directory::{Moment, State};
 use crate::net::{Network, Vif};
 use crate::random::{self, Random};
 use crate::schema::PacketStatus;
+use crate::succession::Succession;
 use crate::summoner::ServiceId;
 use crate::text::chain;
 use bridge::ForwardingTable;
@@ -165,8 +166,9 @@ impl Captor {
         config: &Config,
         offers: impl IntoIterator<Item = Option<Offer>>,
         folder: &Path,
+        succession: &Succession,
     ) -> Result<Self, Error> {
-        let tap = Tap::open(TAP).map_err(Error::Tap)?;
+        let tap = Tap::open(TAP, succession).map_err(Error::Tap)?;
         network.add_tap(tap.index(), TAP).await?;
         let forwarding = ForwardingTable::of(network.bridge_index()).map_err(Error::Bridge)?;
         let (mut captured, limits) = capture_services(config);

@@ -8,6 +8,7 @@ use nix::net::if_::if_nametoindex;
 use tokio::io::unix::AsyncFd;
 
 use super::sys;
+use crate::succession::Succession;
 
 /// The device that taps are made with. There when the module `tun` is loaded.
 const TUN: &str = "/dev/net/tun";
@@ -21,13 +22,17 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Makes it, or opens the one that an earlier daemon has left. A new one is down, and no port of anything yet.
+    /// Makes it, or opens the one that an earlier daemon has left. A new one is down, and no port of anything yet. What
+    /// has come for one that the daemon before has left open is in its queue.
     ///
     /// # Errors
     /// The kernel has no taps, or another process has that one.
-    pub fn open(name: &str) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(TUN)?;
-        sys::name_tap(&file, name)?;
+    pub fn open(name: &str, succession: &Succession) -> io::Result<Self> {
+        let file = succession.take_or("tap", || {
+            let file = OpenOptions::new().read(true).write(true).open(TUN)?;
+            sys::name_tap(&file, name)?;
+            Ok(file)
+        })?;
         fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Tap { index: if_nametoindex(name)?, file: sys::readiness_of_tap(file)? })
     }

@@ -10,9 +10,10 @@
 //!
 //! Nothing about a card keeps the node from running: each thing that is wrong becomes a [`Problem`], and the node
 //! goes on without what the card should have given. The partition for PCs is read-only but for the moments that
-//! `problems.txt` is written in. The data partition is never formatted here: what is on it may be somebody's.
+//! `problems.txt` is written in, or a new `jitsu.toml` that an administrator has ordered. The data partition is never formatted here: what is on it may be somebody's.
 
 mod device;
+mod file;
 mod gate;
 mod grow;
 mod mount;
@@ -21,9 +22,11 @@ pub mod partition;
 mod report;
 mod sys;
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use file::replace as replace_file;
 pub use parameters::{Fallback, Fault, Parameters, Slot};
 pub use partition::{NotAPartUuid, PartUuid};
 
@@ -113,6 +116,19 @@ impl Card {
             Err(error) => tracing::warn!(%error, "problems.txt on the card cannot be written"),
         })
         .await;
+    }
+
+    /// Replaces a file in the FAT partition's folder, which is mounted writable for that moment.
+    ///
+    /// # Errors
+    /// Names the file. It is as before then.
+    pub async fn replace(&self, name: &'static str, bytes: Vec<u8>) -> io::Result<()> {
+        let replace = move || {
+            let file = Path::new(mount::BOOT.point).join(name);
+            mount::writable(|| file::replace(&file, &bytes))
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+        };
+        tokio::task::spawn_blocking(replace).await.map_err(io::Error::other)?
     }
 
     /// Cards are slow, and nothing else may wait for them.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use nix::mount::{MsFlags, mount};
 
@@ -57,6 +58,9 @@ pub fn attach(kind: Kind, device: &Path, id: &str) -> io::Result<()> {
 /// # Errors
 /// The first one of remounting, `work`, and remounting again.
 pub fn writable(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // The first to end would lock the other one out.
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     remount(BOOT, BOOT.flags.difference(MsFlags::MS_RDONLY))?;
     let worked = work();
     // Also writes out everything that was written.

@@ -4,17 +4,16 @@
 //! mounted writable for a moment; a cut of the power in it can cost this file, and leaves the system's files as
 //! they were: they are not written, and FAT keeps each file's data apart.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
+use super::file::replace;
 use super::mount;
 use crate::config::Problem;
 use crate::text::printable;
 
 const NAME: &str = "problems.txt";
-/// The text on its way; left behind by a cut of the power, it is written over by the next report.
-const UNFINISHED: &str = "problems.tmp";
 
 /// The file's text; `None` when there is nothing to say. Lines end as Windows wants them, and long ones are left
 /// to the editor to break.
@@ -59,13 +58,7 @@ fn bring_in_line(
     }
     writable(&mut || match text {
         None => fs::remove_file(&file),
-        Some(text) => {
-            let unfinished = folder.join(UNFINISHED);
-            let mut new = File::create(&unfinished)?;
-            new.write_all(text.as_bytes())?;
-            new.sync_all()?;
-            fs::rename(&unfinished, &file)
-        }
+        Some(text) => replace(&file, text.as_bytes()),
     })?;
     Ok(true)
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use serde::{Deserialize, Serialize};
+
 use super::reader::{Field, Line, Reader};
 
 /// What stands for "ask a DHCP server", and is meant when there is no `address` at all.
@@ -18,7 +20,7 @@ pub const LONGEST_PREFIX: u8 = 30;
 const EXAMPLE: &str = "address = \"192.168.1.2/24\"";
 
 /// The node's place in its network.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Addressing {
     /// The bridge's address.
     pub address: Ipv4Addr,

@@ -18,12 +18,16 @@ const ANY: Addressing = Addressing { address: std::net::Ipv4Addr::UNSPECIFIED, p
 
 /// Reads a file as the node would, with the kernels beside it: those of the card that it is on, or is to be on.
 ///
+/// Returns its bytes, too.
+///
 /// # Errors
 /// [`Unusable`] when it cannot be read or is not TOML.
-pub fn read_draft(file: &Path, card: Option<&Path>) -> Result<Draft, Unusable> {
+pub fn read_draft(file: &Path, card: Option<&Path>) -> Result<(Vec<u8>, Draft), Unusable> {
     let kernels =
         Kernels { card: card.map(|card| card.join(KERNELS)), probe: &probe_kernel, disk: &probe_disk };
-    parse(&read(file)?, file, &kernels)
+    let bytes = read(file)?;
+    let draft = parse(&bytes, file, &kernels)?;
+    Ok((bytes, draft))
 }
 
 /// What is found in a file, away from the node.
@@ -78,6 +82,11 @@ fn read(file: &Path) -> Result<Vec<u8>, Unusable> {
 }
 
 impl Draft {
+    /// The services that it has, whatever becomes of them.
+    pub fn service_names(&self) -> impl Iterator<Item = &str> {
+        self.services.iter().filter_map(|service| service.name.as_deref())
+    }
+
     /// All that is wrong with it: on a node that has the address `leased` if the file gives it none, and has been given
     /// `given` for its services. Those that have no address yet are taken to get one.
     pub fn into_problems(mut self, leased: Option<Addressing>, given: &[Given]) -> Vec<Problem> {

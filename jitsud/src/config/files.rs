@@ -10,7 +10,7 @@ use super::{Draft, Problem, Unusable, parse};
 use crate::text::chain;
 
 /// The user's file, on the card.
-const FILE: &str = "jitsu.toml";
+pub const CARD_FILE: &str = "jitsu.toml";
 
 /// The user's kernels, on the card.
 pub(super) const KERNELS: &str = "unikernels";
@@ -30,7 +30,7 @@ pub fn load(card: Option<&Path>, shipped: &Path) -> Result<Draft, Unusable> {
     let kernels =
         Kernels { card: card.map(|card| card.join(KERNELS)), probe: &probe_kernel, disk: &probe_disk };
     let mut problems = Vec::new();
-    if let Some(file) = card.map(|card| card.join(FILE)) {
+    if let Some(file) = card.map(|card| card.join(CARD_FILE)) {
         match read(&file).map(|bytes| bytes.and_then(|bytes| parse(&bytes, &file, &kernels))) {
             Some(Ok(draft)) => return Ok(draft),
             Some(Err(Unusable(found))) => problems = found,

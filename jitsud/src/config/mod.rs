@@ -49,7 +49,7 @@ pub use address::Addressing;
 pub use check::{Findings, check, read_draft};
 pub use disk::{Disk, DiskIdentity, DiskName, probe_disk};
 pub use draft::{Draft, Given, NodeDraft, Wanted};
-pub use files::load;
+pub use files::{CARD_FILE, load};
 pub use forward::{Forward, MAX_SERVERS, of_resolv_conf};
 pub use instances::HOST_KEY;
 pub use interfaces::{Interface, InterfaceKind};

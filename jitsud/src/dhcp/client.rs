@@ -103,6 +103,23 @@ impl Client {
         }
     }
 
+    /// A client that goes on with a lease that an earlier one has asked for at `asked`. It is used at once, and asked
+    /// for again at once: the network may be another one by now.
+    pub fn resume(identity: Identity, lease: Lease, asked: Moment, now: Moment, random: &mut Random) -> Self {
+        let (address, expires) = (lease.addressing.address, asked.after(lease.duration));
+        let state = State::Bound { address, expires };
+        Client { state, lease: Some(lease), ..Self::new(identity, now, random) }
+    }
+
+    /// The lease that it has now, and when it was asked for.
+    pub fn holds(&self) -> Option<(Moment, &Lease)> {
+        let (State::Bound { expires, .. } | State::Rebinding { expires, .. }) = self.state else {
+            return None;
+        };
+        let lease = self.lease.as_ref()?;
+        Some((expires.before(lease.duration), lease))
+    }
+
     /// Who it is.
     pub fn identity(&self) -> &Identity {
         &self.identity

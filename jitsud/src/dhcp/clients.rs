@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep};
 
 use super::message::{CLIENT_PORT, ROOM, Reply, SERVER_PORT};
-use super::{Client, Event, Identity};
+use super::{Client, Event, Identity, Kept};
 use crate::directory::Moment;
 use crate::random::Random;
 
@@ -52,6 +52,19 @@ impl Clients {
     pub fn add(&mut self, identity: Identity) -> usize {
         self.clients.push(Client::new(identity, Moment::now(), &mut self.random));
         self.clients.len() - 1
+    }
+
+    /// As [`Self::add`], for a client that has a lease already.
+    pub fn resume(&mut self, identity: Identity, kept: &Kept) -> usize {
+        let asked = Moment(kept.asked_ns);
+        let client = Client::resume(identity, kept.lease.clone(), asked, Moment::now(), &mut self.random);
+        self.clients.push(client);
+        self.clients.len() - 1
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter()
     }
 
     /// The client of that number.

@@ -26,6 +26,7 @@
 
 mod client;
 mod clients;
+mod kept;
 mod message;
 #[cfg(test)]
 mod simulation;
@@ -35,8 +36,11 @@ mod tests;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use client::{Client, Event, Output};
 pub use clients::Clients;
+pub use kept::{Kept, KeptLeases};
 pub use message::{Kind, Reply};
 
 use crate::config::{Addressing, Mac};
@@ -51,7 +55,7 @@ pub struct Identity {
 }
 
 /// What a server has given, checked: an address that a host can have.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Lease {
     /// The address, its network and the gateway.
     pub addressing: Addressing,

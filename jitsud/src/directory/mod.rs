@@ -277,6 +277,12 @@ pub enum Input {
         /// Which.
         service: ServiceId,
     },
+    /// A domain that was taken over is not what it would be if it were made now. It ends as if it were stopped, and the
+    /// service starts again when somebody wants it.
+    Outdated {
+        /// Of which life.
+        incarnation: Incarnation,
+    },
     /// The node goes down: everything is stopped, nothing is started any more.
     Shutdown,
     /// [`Directory::next_deadline`] has come.
@@ -483,6 +489,9 @@ impl Directory {
                     let error = SummonError::Failed { reason, retry_in: Duration::ZERO };
                     entry.stop(now, "stopped by the administrator", &error, &mut out);
                 }
+            }
+            Input::Outdated { incarnation } => {
+                self.with(incarnation, |entry| entry.outdated(now, &mut out));
             }
             Input::Shutdown => {
                 self.shutting_down = true;

@@ -19,10 +19,12 @@ mod toolstack;
 mod traffic;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xen_sys::DomId;
@@ -34,13 +36,14 @@ use crate::card::Card;
 use crate::clock::Clock;
 use crate::config::{HOST_KEY, Key, Loaded, ReadyKey};
 use crate::directory::{
-    Death, Directory, Effect, Entry, Incarnation, Input, Moment, Room, Stage, Standing, State, Statistics,
-    Ticket,
+    Death, Directory, Effect, Entry, Incarnation, Input, Moment, Phase, Room, Stage, Standing, State,
+    Statistics, Ticket,
 };
 use crate::domain::builder::Step;
 use crate::domain::{self, BuildError, DEFAULT_WEIGHT, Domain, Shell, Spec, nodes};
 use crate::net::{Network, Vif};
 use crate::schema::{Boot, EventStatus, NodeStatus, ServiceStatus, ShellsStatus};
+use crate::succession::Succession;
 use crate::summoner::{Request, Requests, ServiceId, SummonError, Summoned};
 use crate::text::chain;
 use crate::xen;
@@ -53,7 +56,7 @@ use template::Template;
 pub use toolstack::{Estate, Toolstack};
 
 /// Where the daemon keeps what outlives it, on a memory-backed file system.
-const RUN: &str = "/run/jitsud";
+pub const RUN: &str = "/run/jitsud";
 
 /// How long XenStore is served after the last domain has gone. dom0's kernel then takes the domain's interface
 /// apart and asks a few more questions; without answers it would wait for ever, and dom0 could not power off.
@@ -62,6 +65,24 @@ const LAST_QUESTIONS: Duration = Duration::from_millis(500);
 
 /// Lines of consoles in `/status`, all services together: of each the last ones.
 const CONSOLE_LINES: usize = 1000;
+
+/// How long a good moment for the next daemon is waited for: while nobody waits for a service, and none is being started.
+/// Clients ask again after that, and what they have sent is lost like that of a daemon that was killed.
+const SUCCESSION_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whoever begins anew in this daemon's place.
+pub struct Heir {
+    /// Notified when that is to happen.
+    pub wanted: Arc<Notify>,
+    /// Does it. Returns only if it cannot, and says why.
+    pub begin: Box<dyn Fn() -> io::Error + Send>,
+}
+
+impl Heir {
+    fn begin(&self) -> io::Error {
+        (self.begin)()
+    }
+}
 
 /// What happened outside the core.
 #[derive(Debug)]
@@ -121,10 +142,11 @@ impl Core {
         network: &Network,
         boot: Boot,
         (card, clock): (Option<Card>, Clock),
+        succession: &Succession,
     ) -> Result<Self, capture::Error> {
         let specs = template::all(&mut loaded);
         let offers = specs.iter().map(|template| template.offer);
-        let captor = Captor::open(network, &loaded.config, offers, Path::new(RUN)).await?;
+        let captor = Captor::open(network, &loaded.config, offers, Path::new(RUN), succession).await?;
         let shells = Shells::new(loaded.config.node.shells, &specs);
         let largest_load = specs.iter().map(|template| template.spec.loaded_bytes()).max().unwrap_or(0);
         let set_aside = || -> Result<u64, Box<dyn std::error::Error>> {
@@ -164,8 +186,10 @@ impl Core {
             (0..core.specs.len()).map(|index| core.need(ServiceId(index)).into()).collect();
         core.directory.set_rooms(rooms);
         core.remember();
-        estate.inherited.into_iter().for_each(|inherited| core.inherit(inherited));
+        let outdated: Vec<_> =
+            estate.inherited.into_iter().filter_map(|inherited| core.inherit(inherited)).collect();
         core.captor.begin(Moment::now())?;
+        outdated.into_iter().for_each(|incarnation| core.input(Input::Outdated { incarnation }));
         // One may have ended while there was no daemon.
         core.look_at_domains();
         core.note_quiet();
@@ -190,15 +214,18 @@ impl Core {
         }
     }
 
-    /// Gives a domain that was taken over to its service, or ends it when its service has gone or moved.
-    fn inherit(&mut self, Inherited { record, mut life, paused }: Inherited) {
+    /// Gives a domain that was taken over to its service, or ends it when its service has gone or moved. Returns the
+    /// life of one that would be made otherwise by now.
+    fn inherit(&mut self, Inherited { record, mut life, paused }: Inherited) -> Option<Incarnation> {
         let services = &self.loaded.config.services;
         let found = services.iter().position(|service| record.is_of(service));
-        let Some(domid) = life.domid else { return };
+        let domid = life.domid?;
         let Some(service) = found else {
             tracing::warn!(%domid, service = record.service, "the service has gone or moved: its domain ends");
-            return self.end(domid, &mut life);
+            self.end(domid, &mut life);
+            return None;
         };
+        let outdated = !record.is_made_of(&self.specs[service].digest);
         let incarnation = Incarnation { service: ServiceId(service), number: record.life };
         if record.ready {
             (life.accepts_connections, life.forwarded_to) = (true, true);
@@ -216,6 +243,7 @@ impl Core {
             self.await_readiness(incarnation, domid);
         }
         self.note_changes();
+        outdated.then_some(incarnation)
     }
 
     /// What the node serves: without the services that had to be left out.
@@ -250,11 +278,22 @@ impl Core {
         self.boot.dns_answering_since_dom0_ns = facts::since_dom0();
     }
 
-    /// Works until `shutdown`, then ends all domains and returns when dom0's kernel has let go of them too.
-    pub async fn run(mut self, mut requests: Requests, shutdown: CancellationToken) {
-        let mut going_down = false;
+    /// Works until `shutdown`, then ends all domains and returns when dom0's kernel has let go of them too. When `heir`
+    /// is wanted, it takes the place of all that at the next good moment.
+    pub async fn run(mut self, mut requests: Requests, shutdown: CancellationToken, heir: Heir) {
+        let (mut going_down, mut succession) = (false, None);
         while !(going_down && self.lives.is_empty() && self.shells.are_gone()) {
             requests.changed(self.directory.serial());
+            if let Some(patience) = succession
+                && !going_down
+                && self.gives_way(&requests, patience).await
+            {
+                tracing::info!("the daemon begins anew; services run on");
+                self.put_counters_away();
+                let error = heir.begin();
+                tracing::error!(%error, "the daemon cannot begin anew, and goes on with what it has read before");
+                succession = None;
+            }
             let (deadline, next_shell) = (self.directory.next_deadline(), self.shells.pool.due());
             tokio::select! {
                 Some(request) = requests.recv() => self.request(request),
@@ -263,6 +302,8 @@ impl Core {
                 () = self.captor.ready() => self.packets(),
                 () = until(deadline) => self.input(Input::Timer),
                 () = until(next_shell) => self.make_shell(),
+                () = heir.wanted.notified() => succession = Some(Moment::now().after(SUCCESSION_PATIENCE)),
+                () = until(succession) => {}
                 () = shutdown.cancelled(), if !going_down => {
                     going_down = true;
                     self.close_shells();
@@ -273,6 +314,31 @@ impl Core {
         tokio::time::sleep(LAST_QUESTIONS).await;
         // dom0's kernel does not know that there will be another daemon; its connection and watches stay.
         self.toolstack.store.leave();
+    }
+
+    /// Whether nothing would be lost if another daemon went on from here: nobody waits, nothing is being started, and all
+    /// that was answered has been sent. After `patience` it is so in any case.
+    async fn gives_way(&self, requests: &Requests, patience: Moment) -> bool {
+        let quiet = || {
+            let starting = |entry: &Entry| {
+                let phase = entry.state().phase();
+                matches!(phase, Phase::Building | Phase::AwaitingRoom | Phase::Booting | Phase::Stopping)
+            };
+            self.tickets.is_empty() && requests.is_empty() && !self.directory.entries().iter().any(starting)
+        };
+        if quiet() {
+            // Those who have just been told send it on: each by itself, and then to its client.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        }
+        quiet() || Moment::now() >= patience
+    }
+
+    fn put_counters_away(&self) {
+        let counters = self.directory.entries().iter().map(|entry| {
+            Counters::new(entry.incarnation().number, entry.statistics()).change(&entry.service().name)
+        });
+        self.put_away(&counters.collect::<Vec<_>>());
     }
 
     fn request(&mut self, request: Request) {
@@ -482,7 +548,10 @@ impl Core {
             let mut changes = vec![counters.change(&entry.service().name)];
             match entry.state() {
                 State::Ready { domid, .. } => {
-                    let (domid, record) = (*domid, Record::new(entry.service(), incarnation, true));
+                    let (domid, record) = (
+                        *domid,
+                        Record::new(entry.service(), incarnation, true, &self.specs[service.0].digest),
+                    );
                     changes.push(Change::write(nodes::record(domid), record.text()));
                     self.reach(incarnation, domid);
                 }
@@ -558,7 +627,8 @@ impl Core {
     /// Builds a domain for a life, in `shell` if there is one.
     fn build(&mut self, incarnation: Incarnation, shell: Option<Box<Shell>>) {
         let template = &self.specs[incarnation.service.0];
-        let record = Record::new(&self.loaded.config.services[incarnation.service.0], incarnation, false);
+        let service = &self.loaded.config.services[incarnation.service.0];
+        let record = Record::new(service, incarnation, false, &template.digest);
         let uuid = uuid(incarnation.service.0 as u16, incarnation.number);
         let mut spec = Spec { uuid, record: record.text(), ..template.spec.clone() };
         let host = self.directory.entries().get(incarnation.service.0).and_then(Entry::host);

@@ -27,23 +27,32 @@ pub struct Record {
     pub address: Ipv4Addr,
     /// Its address on the link.
     pub mac: String,
+    /// What it was made of ([`Template::digest`](super::template::Template)); none in records of earlier versions.
+    #[serde(default)]
+    pub digest: Option<String>,
 }
 
 impl Record {
     /// Of a service's domain.
-    pub fn new(service: &Service, incarnation: Incarnation, ready: bool) -> Self {
+    pub fn new(service: &Service, incarnation: Incarnation, ready: bool, digest: &str) -> Self {
         Record {
             service: service.name.clone(),
             life: incarnation.number,
             ready,
             address: service.address,
             mac: mac_text(service.mac.0),
+            digest: Some(digest.to_owned()),
         }
     }
 
     /// Whether that service's clients would find this domain.
     pub fn is_of(&self, service: &Service) -> bool {
         self.service == service.name && self.address == service.address && self.mac == mac_text(service.mac.0)
+    }
+
+    /// Whether a domain that is made now would be made of the same.
+    pub fn is_made_of(&self, digest: &str) -> bool {
+        self.digest.as_deref().is_none_or(|own| own == digest)
     }
 
     /// As it is in XenStore.
@@ -110,7 +119,7 @@ mod tests {
     fn records_are_read_as_they_were_written() {
         let service = &config(1).services[0];
         let life = Incarnation { service: ServiceId(0), number: 7 };
-        let record = Record::new(service, life, true);
+        let record = Record::new(service, life, true, "abc");
         let counters = Counters {
             life: 7,
             starts: 6,
@@ -128,5 +137,8 @@ mod tests {
         assert!(record.is_of(service));
         let moved = Service { address: [10, 0, 2, 99].into(), ..service.clone() };
         assert!(!record.is_of(&moved));
+        assert!(record.is_made_of("abc") && !record.is_made_of("abd"));
+        let earlier = r#"{"service":"s0","life":7,"ready":true,"address":"10.0.2.100","mac":""}"#;
+        assert!(serde_json::from_str::<Record>(earlier).expect("a record").is_made_of("abc"));
     }
 }

@@ -95,6 +95,11 @@ impl Toolstack {
         self.hypervisor.domain_info(domid).is_ok_and(|info| info.is_some_and(|info| is_ours(&info.handle)))
     }
 
+    /// XenStore.
+    pub fn store(&self) -> SharedStore {
+        self.store.clone()
+    }
+
     /// Notes that the daemon has come up with what it has taken over.
     pub fn is_sound(&self) {
         self.store.is_sound();

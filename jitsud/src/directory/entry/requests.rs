@@ -118,6 +118,16 @@ impl Entry {
         }
     }
 
+    /// It is to be another one from now on.
+    pub(in super::super) fn outdated(&mut self, now: Moment, out: &mut Outbox) {
+        let why = "it is configured differently now";
+        match &self.state {
+            State::Booting { .. } | State::Paused { .. } => self.destroy(now, Afterwards::Off, why, out),
+            State::Ready { .. } => self.end(now, why, out),
+            _ => self.meaningless("outdated"),
+        }
+    }
+
     /// Starts it if somebody has asked for it while it was being ended.
     pub(in super::super) fn restart_if_wanted(&mut self, now: Moment, out: &mut Outbox) {
         if let Some(wish) = self.wanted

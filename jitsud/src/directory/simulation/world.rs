@@ -617,6 +617,7 @@ fn subject(input: &Input) -> Option<Incarnation> {
         | Input::Closed { incarnation, .. }
         | Input::Died { incarnation, .. }
         | Input::Stopped { incarnation }
+        | Input::Outdated { incarnation }
         | Input::StopFailed { incarnation, .. } => Some(*incarnation),
         Input::Summon { .. }
         | Input::SummonForHost { .. }
