@@ -24,6 +24,11 @@ pub const KEPT_TTL: Duration = Duration::from_secs(60);
 /// Services of one size, "room1" and so on: more than there is room for, all together.
 pub const ROOMS: u32 = 20;
 
+/// What the time-to-live of "steady" becomes, from one second, and the service that comes instead of "leaves".
+pub const RELOADED: Duration = Duration::from_secs(7);
+/// See [`RELOADED`].
+pub const JOINS: &str = "joins";
+
 /// What came of a scenario.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Outcome {

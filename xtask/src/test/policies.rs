@@ -1,4 +1,5 @@
-//! How services live: who starts them, what keeps them up, who has to go when there is no room. On a node of their own, in
+//! How services live: who starts them, what keeps them up, who has to go when there is no room, and what becomes of them
+//! with another configuration. On a node of their own, in
 //! instruction time, with the client inside as another host; what it does is in `probe/src/bin/lives/`.
 
 use super::{Report, log_file, matches};
@@ -14,7 +15,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The tests, in order: their names, and what the client calls them.
-const TESTS: [(&str, &str); 10] = [
+const TESTS: [(&str, &str); 12] = [
     (
         "policies: one that is to run always does, and again with a back-off when it has ended by itself",
         "always",
@@ -43,6 +44,8 @@ const TESTS: [(&str, &str); 10] = [
         "policies: one that packets do not start stays for as long as its address may be cached, then goes",
         "promise",
     ),
+    ("reload: with a mistake nothing changes, and it is told with its line", "mistake"),
+    ("reload: what changes changes, the rest runs on; no question is lost, no SYN, no connection", "reload"),
 ];
 
 /// Memory of each of those that are not to fit all together, in MiB.
@@ -136,5 +139,10 @@ fn config() -> String {
     }
     let (ttl, idle) = (KEPT_TTL.as_secs(), LONG_IDLE.as_secs());
     service("roomkept", "patience", LARGE, &format!("wake = false\nttl = {ttl}\nidle = {idle}"));
+    service("steady", "www", 4, "ttl = 1 # steady\nidle = 3600");
+    service("leaves", "www", 4, "idle = 3600");
+    let grows =
+        "name = \"grows\"\naddress = \"10.0.1.250\"\nkernel = \"www\"\nmemory = 4 # grows\nidle = 3600";
+    let _ = write!(config, "\n[[service]]\n{grows}\n");
     config
 }

@@ -5,6 +5,7 @@
 
 mod node;
 mod policies;
+mod reload;
 mod room;
 mod traffic;
 
@@ -41,6 +42,8 @@ fn run() -> Result<String> {
         "order" => room::order,
         "full" => room::full,
         "promise" => room::promise,
+        "mistake" => reload::mistake,
+        "reload" => reload::reload,
         _ => bail!("SCENARIO {scenario:?} is not known"),
     };
     let node = Node::meet(node.parse().with_context(|| format!("NODE {node:?}"))?)?;

@@ -47,6 +47,7 @@ pub struct Boot {
 pub struct Service {
     pub name: String,
     pub address: Ipv4Addr,
+    pub memory_mib: u32,
     pub state: String,
     pub reason: Option<String>,
     pub domid: Option<u16>,
@@ -75,6 +76,11 @@ impl Node {
         let node = Node { address, resolver };
         node.answers()?;
         Ok(node)
+    }
+
+    /// Its own address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
     }
 
     /// Returns when the node answers questions.
