@@ -10,6 +10,7 @@ mod card;
 mod client;
 mod crates;
 mod cross;
+mod ctl;
 mod debian;
 mod demo;
 mod download;
@@ -53,6 +54,8 @@ enum Command {
     Flash(flash::Args),
     /// Boot the node in QEMU and stay, with DNS, status and services forwarded to localhost
     Run(run::Args),
+    /// Run jitsuctl on a node over SSH, or here for what needs no node
+    Ctl(ctl::Args),
     /// Boot the node in QEMU, resolve a service, fetch its page, and draw what the time went into
     Demo(demo::Args),
     /// Run every test: those of the host, then the node in QEMU
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => return test::run(&args),
+        Command::Ctl(args) => return ctl::run(&args).unwrap_or_else(|error| fail::report(&error)),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
     };
