@@ -335,9 +335,8 @@ impl Core {
     }
 
     fn put_counters_away(&self) {
-        let counters = self.directory.entries().iter().map(|entry| {
-            Counters::new(entry.incarnation().number, entry.statistics()).change(&entry.service().name)
-        });
+        let counters =
+            self.directory.entries().iter().map(|entry| Counters::new(entry).change(&entry.service().name));
         self.put_away(&counters.collect::<Vec<_>>());
     }
 
