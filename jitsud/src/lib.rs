@@ -17,6 +17,7 @@ pub mod dhcp;
 pub mod directory;
 pub mod dns;
 pub mod domain;
+pub mod histogram;
 pub mod led;
 mod listener;
 pub mod logging;

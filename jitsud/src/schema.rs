@@ -9,8 +9,10 @@
 //! comes in as [`Facts`]; consoles are added by the caller.
 
 mod packets;
+mod starts;
 
-use std::net::Ipv4Addr;
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +21,14 @@ use crate::config::{Config, Problem};
 use crate::directory::{Directory, Entry, Event, Moment, State};
 
 pub use packets::PacketStatus;
+pub use starts::{StageTimes, StartsStatus};
 
 /// The schema's version.
 pub const VERSION: u32 = 1;
 
 /// The whole document.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeStatus {
     /// [`VERSION`].
     pub version: u32,
@@ -46,6 +50,9 @@ pub struct NodeStatus {
     pub packets: PacketStatus,
     /// Domains that are made before it is known for which service.
     pub shells: ShellsStatus,
+    /// What became of starts since the daemon began, all services together.
+    #[serde(default)]
+    pub starts: StartsStatus,
     /// The usable services, in the order of the configuration.
     pub services: Vec<ServiceStatus>,
     /// What is wrong with the card and the configuration.
@@ -56,6 +63,7 @@ pub struct NodeStatus {
 
 /// Who the node is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeIdentity {
     /// Host name.
     pub name: String,
@@ -69,6 +77,7 @@ pub struct NodeIdentity {
 
 /// Versions, as each program gives its own.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Versions {
     /// This daemon.
     pub jitsud: String,
@@ -80,6 +89,7 @@ pub struct Versions {
 
 /// How the node came up.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Boot {
     /// When the daemon's `main` began.
     pub jitsud_started_ns: Option<u64>,
@@ -98,6 +108,7 @@ pub struct Boot {
 
 /// A file of a copy of the system that does not run because of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FallbackStatus {
     /// Its path on the card's FAT partition, for example `a/kernel`.
     pub file: String,
@@ -107,6 +118,7 @@ pub struct FallbackStatus {
 
 /// The card that the node was started from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CardStatus {
     /// The FAT partition as the boot script named it, for example `6a697473-01`.
     pub partition: String,
@@ -122,6 +134,7 @@ pub struct CardStatus {
 
 /// One partition of the card.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PartitionStatus {
     /// How it is.
     pub state: PartitionState,
@@ -133,6 +146,7 @@ pub struct PartitionStatus {
 
 /// How a partition is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PartitionState {
     /// It has not been looked at yet.
@@ -148,6 +162,7 @@ pub enum PartitionState {
 
 /// The wall clock. All `null` until an NTP server has set it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ClockStatus {
     /// The server that it was last compared with.
     pub server: Option<String>,
@@ -163,6 +178,7 @@ pub struct ClockStatus {
 
 /// The hypervisor's view.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Xen {
     /// All memory that Xen manages, in bytes.
     pub total_bytes: Option<u64>,
@@ -170,10 +186,20 @@ pub struct Xen {
     pub free_bytes: Option<u64>,
     /// Domains, dom0 included.
     pub domains: Option<u64>,
+    /// CPUs that are online.
+    #[serde(default)]
+    pub cpus: Option<u64>,
+    /// Memory of dom0, in bytes.
+    #[serde(default)]
+    pub dom0_bytes: Option<u64>,
+    /// How long dom0's virtual CPUs have run, in nanoseconds of CPU time.
+    #[serde(default)]
+    pub dom0_cpu_ns: Option<u64>,
 }
 
 /// Counts that show leaks.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Resources {
     /// Nodes in XenStore.
     pub xenstore_nodes: Option<u64>,
@@ -197,6 +223,7 @@ pub struct Resources {
 
 /// Domains that are made before it is known for which service.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ShellsStatus {
     /// How many there are to be.
     pub wanted: u64,
@@ -208,11 +235,15 @@ pub struct ShellsStatus {
 
 /// One service.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
     /// `off`, `building`, `awaiting_room`, `booting`, `ready`, `paused`, `shutting_down`, `stopping` or `failed`.
     pub state: String,
+    /// Why it is in this state; empty as long as it has not been in another one.
+    #[serde(default)]
+    pub why: String,
     /// Who starts it: `summon` (queries and packets), `always` (the node) or `manual` (an administrator).
     pub start: String,
     /// Why it failed, is being stopped because of a failure, or waits for room.
@@ -229,10 +260,16 @@ pub struct ServiceStatus {
     pub dns: Vec<String>,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address, if it has one.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// Its memory in MiB.
     pub memory_mib: u32,
     /// Its domain's number, while it has one.
     pub domid: Option<u16>,
+    /// How long its domain's virtual CPUs have run, in nanoseconds of CPU time, while it has one.
+    #[serde(default)]
+    pub cpu_ns: Option<u64>,
     /// Its domain was made before it was known for which service.
     pub in_shell: bool,
     /// Since when it is in this state.
@@ -262,6 +299,7 @@ pub struct ServiceStatus {
 /// One stage of a start: `query_received` or `packet_received`, `build_started`, `domain_created`, `unpaused`, `vif_up`,
 /// `guest_ready` or `answered`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StageStatus {
     /// Its name.
     pub stage: String,
@@ -273,6 +311,7 @@ pub struct StageStatus {
 
 /// One change of state.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EventStatus {
     /// Its number, greater than those of all events before it since the node was switched on.
     #[serde(default)]
@@ -302,6 +341,8 @@ pub struct Facts {
     pub clock: ClockStatus,
     /// The hypervisor.
     pub xen: Xen,
+    /// How long each domain's virtual CPUs have run, in nanoseconds, by its number.
+    pub cpu_ns: HashMap<u16, u64>,
     /// What is in use.
     pub resources: Resources,
     /// Packets for services that were not up.
@@ -341,6 +382,11 @@ impl NodeStatus {
         facts: Facts,
         now: Moment,
     ) -> Self {
+        let services = directory.entries().iter().map(|entry| {
+            let service = ServiceStatus::new(entry);
+            let cpu_ns = service.domid.and_then(|domid| facts.cpu_ns.get(&domid).copied());
+            ServiceStatus { cpu_ns, ..service }
+        });
         NodeStatus {
             version: VERSION,
             now_ns: now.0,
@@ -357,7 +403,8 @@ impl NodeStatus {
             resources: facts.resources,
             packets: facts.packets,
             shells: ShellsStatus::default(),
-            services: directory.entries().iter().map(ServiceStatus::new).collect(),
+            starts: StartsStatus::new(directory.starts()),
+            services: services.collect(),
             problems: problems.to_vec(),
             events: directory.events().map(|event| EventStatus::new(event, directory)).collect(),
         }
@@ -380,7 +427,7 @@ impl EventStatus {
 }
 
 impl ServiceStatus {
-    /// Describes one service; its console is left empty.
+    /// Describes one service; its console, and how long its domain has run, are left open.
     pub fn new(entry: &Entry) -> Self {
         let (service, state, counts) = (entry.service(), entry.state(), entry.statistics());
         let (retry_at, idle_at) = match state {
@@ -397,6 +444,7 @@ impl ServiceStatus {
         ServiceStatus {
             name: service.name.clone(),
             state: state.phase().to_string(),
+            why: entry.why().to_owned(),
             start: service.start.as_str().to_owned(),
             reason: state.reason().map(str::to_owned),
             retry_at_ns: retry_at.map(|at| at.0),
@@ -405,8 +453,10 @@ impl ServiceStatus {
             ends_at_ns: entry.ends_at().map(|at| at.0),
             dns: service.dns.clone(),
             address: service.address,
+            address6: service.address6,
             memory_mib: service.memory_mib,
             domid: state.domid().map(|domid| domid.0),
+            cpu_ns: None,
             since_ns: entry.since().0,
             starts: counts.starts,
             requests: counts.requests,

@@ -69,7 +69,7 @@ pub fn text(status: &NodeStatus) -> String {
     let mut text = format!("{rule}\n");
     entry(&mut text, "node", &format!("{}.{} is ready", node.name, node.domain));
     entry(&mut text, "address", &node.address.to_string());
-    entry(&mut text, "status", &format!("http://{}/status", node.address));
+    entry(&mut text, "status", &format!("http://{}/", node.address));
     let services = status.services.iter().map(|service| {
         let names: Vec<&str> = service.dns.iter().map(String::as_str).collect();
         format!("{:<15}  {}", service.address.to_string(), names.join(" "))

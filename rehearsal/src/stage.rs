@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jitsud::config::Loaded;
+use jitsud::console::ConsoleLog;
 use jitsud::directory::{Directory, Effect, Incarnation, Input, Moment, Stage as Step, Ticket};
-use jitsud::schema::{EventStatus, Facts, NodeStatus, ServiceStatus, Versions, Xen};
+use jitsud::schema::{Boot, EventStatus, Facts, NodeStatus, ServiceStatus, Versions, Xen};
 use jitsud::summoner::{Request, Requests, ServiceId, SummonError, Summoned};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use xen_sys::DomId;
 
-/// All the memory there is, for the page to show.
+/// All the memory there is, and dom0's, for the page to show.
 const MEMORY: u64 = 1 << 30;
+const DOM0: u64 = 256 << 20;
 
 /// How long things take.
 #[derive(Clone, Copy, Debug)]
@@ -26,31 +28,42 @@ pub struct Pace {
 /// What has happened to a pretended domain.
 enum Report {
     Input(Input),
-    Step(Incarnation, Step),
+    Step(Incarnation, Step, Moment),
 }
 
 /// The node behind the faces.
 pub struct Stage {
+    boot: Boot,
     loaded: Loaded,
     pace: Pace,
     directory: Directory,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Summoned, SummonError>>>,
     next_ticket: u64,
     next_domid: u16,
+    /// Of the services that have a domain.
+    consoles: HashMap<ServiceId, ConsoleLog>,
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
 }
 
 impl Stage {
     /// A node whose services are off.
     pub fn new(loaded: Loaded, pace: Pace) -> Self {
+        let boot = Boot {
+            jitsud_started_ns: Some(Moment::now().0),
+            board: Some("rehearsal".to_owned()),
+            slot: Some("a".to_owned()),
+            ..Boot::default()
+        };
         let directory = Directory::new(&loaded.config, Moment::now());
         Stage {
+            boot,
             loaded,
             pace,
             directory,
             tickets: HashMap::new(),
             next_ticket: 0,
             next_domid: 1,
+            consoles: HashMap::new(),
             reports: mpsc::unbounded_channel(),
         }
     }
@@ -73,7 +86,7 @@ impl Stage {
                 },
                 Some(report) = self.reports.1.recv() => match report {
                     Report::Input(input) => self.input(input),
-                    Report::Step(incarnation, step) => self.directory.stage(incarnation, step, Moment::now()),
+                    Report::Step(incarnation, step, at) => self.directory.stage(incarnation, step, at),
                 },
                 () = until => self.input(Input::Timer),
             }
@@ -105,8 +118,9 @@ impl Stage {
                 let _gone =
                     answer.send(newer.map(|event| EventStatus::new(event, &self.directory)).collect());
             }
-            // Pretended guests say nothing.
-            Request::Console { answer, .. } => drop(answer.send(None)),
+            Request::Console { service, answer } => {
+                let _gone = answer.send(self.consoles.get(&service).map(ConsoleLog::follow));
+            }
         }
     }
 
@@ -128,6 +142,7 @@ impl Stage {
             match effect {
                 Effect::Build { incarnation } => self.build(incarnation),
                 Effect::Destroy { incarnation, .. } => {
+                    self.consoles.remove(&incarnation.service);
                     self.report(Report::Input(Input::Stopped { incarnation }));
                 }
                 Effect::WithdrawIfIdle { incarnation, .. } => {
@@ -153,28 +168,35 @@ impl Stage {
     fn build(&mut self, incarnation: Incarnation) {
         let domid = DomId(self.next_domid);
         self.next_domid = self.next_domid % 0x7fef + 1;
-        let kernel = self.loaded.config.services[incarnation.service.0].kernel.clone();
+        let service = &self.loaded.config.services[incarnation.service.0];
+        let (kernel, cmdline) = (service.kernel.clone(), service.cmdline.clone());
+        let console = ConsoleLog::private();
+        self.consoles.insert(incarnation.service, console.clone());
         let is = |name: &str| kernel.file_name().is_some_and(|file| file == name);
         let (fails, hangs) = (is("fails"), is("hangs"));
         let (pace, reports) = (self.pace, self.reports.0.clone());
         tokio::spawn(async move {
             let report = |input| drop(reports.send(Report::Input(input)));
-            let step = |step| drop(reports.send(Report::Step(incarnation, step)));
+            let step = |step| drop(reports.send(Report::Step(incarnation, step, Moment::now())));
             report(Input::Committed { incarnation });
             step(Step::BuildStarted);
-            sleep(pace.build).await;
+            sleep(pace.build / 2).await;
             if fails {
                 let reason = "its kernel is \"fails\"".to_owned();
                 return report(Input::BuildFailed { incarnation, reason });
             }
             step(Step::DomainCreated);
+            sleep(pace.build / 2).await;
             step(Step::Unpaused);
             report(Input::Built { incarnation, domid });
+            console.push(format!("booting, command line: {cmdline}\n").as_bytes());
             if hangs {
                 return;
             }
-            sleep(pace.boot).await;
+            sleep(pace.boot / 2).await;
             step(Step::VifUp);
+            sleep(pace.boot / 2).await;
+            console.push(b"ready\n");
             report(Input::Ready { incarnation, at: Moment::now() });
         });
     }
@@ -189,14 +211,27 @@ impl Stage {
             .sum();
         let domains = self.directory.entries().iter().filter(|entry| entry.state().domid().is_some()).count();
         let facts = Facts {
-            versions: Versions { jitsud: env!("CARGO_PKG_VERSION").to_owned(), ..Versions::default() },
+            versions: Versions {
+                jitsud: env!("CARGO_PKG_VERSION").to_owned(),
+                xen: "none".to_owned(),
+                kernel: "any".to_owned(),
+            },
+            boot: self.boot.clone(),
             xen: Xen {
                 total_bytes: Some(MEMORY),
-                free_bytes: Some(MEMORY.saturating_sub(used)),
+                free_bytes: Some((MEMORY - DOM0).saturating_sub(used)),
                 domains: Some(domains as u64 + 1),
+                cpus: Some(2),
+                dom0_bytes: Some(DOM0),
+                dom0_cpu_ns: None,
             },
             ..Facts::default()
         };
-        NodeStatus::new(&self.loaded.config, &self.loaded.problems, &self.directory, facts, Moment::now())
+        let (config, problems) = (&self.loaded.config, &self.loaded.problems);
+        let mut status = NodeStatus::new(config, problems, &self.directory, facts, Moment::now());
+        for (service, console) in &self.consoles {
+            status.services[service.0].console = console.lines();
+        }
+        status
     }
 }

@@ -125,7 +125,7 @@ fn ways_in(monitor: &mut Monitor, node: Ipv4Addr) -> Result<()> {
         Ok::<_, anyhow::Error>(forward.host_port)
     };
     let (dns, http) = (open(Protocol::Udp, node, 53)?, open(Protocol::Tcp, node, 80)?);
-    ui::say(format!("status:  curl http://127.0.0.1:{http}/status"));
+    ui::say(format!("page:  http://127.0.0.1:{http}/"));
     let status = Status::fetch((Ipv4Addr::LOCALHOST, http).into())?;
     for service in status.services {
         let port = open(Protocol::Tcp, service.address, 80)?;

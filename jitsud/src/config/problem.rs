@@ -13,6 +13,7 @@ pub const LONGEST_TEXT: usize = 500;
 
 /// One mistake in the configuration, or one fault of the card.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Problem {
     /// The file as it was named to the program, or what else is at fault.
     pub file: String,

@@ -16,7 +16,7 @@ use xen_sys::DomId;
 use super::state::Early;
 use super::{
     Afterwards, Effect, FIRST_BACK_OFF, Incarnation, LONGEST_BACK_OFF, MAX_WAITING, Moment, NO_ROOM_PAUSE,
-    Outbox, Phase, Room, SOUND_AFTER, Stage, State, Ticket, Timeline, Transition, Watch, Withdrawal,
+    Outbox, Outcome, Phase, Room, SOUND_AFTER, Stage, State, Ticket, Timeline, Transition, Watch, Withdrawal,
 };
 use crate::config::{Answer, Service, Start, Stop};
 use crate::summoner::{ServiceId, SummonError, Summoned};
@@ -30,6 +30,10 @@ pub struct Entry {
     room: Room,
     state: State,
     since: Moment,
+    /// Why it is in this state, for people; empty before the first change.
+    why: String,
+    /// The current life was begun by this daemon, and is neither ready nor over.
+    starting: bool,
     /// The number of the current or last life; 0 before the first.
     life: u64,
     /// When the current or last life got ready.
@@ -105,6 +109,8 @@ impl Entry {
             room: Room::default(),
             state: State::Off,
             since: now,
+            why: String::new(),
+            starting: false,
             life: 0,
             ready_since: None,
             committed: false,
@@ -137,6 +143,11 @@ impl Entry {
     /// Since when it is doing that.
     pub fn since(&self) -> Moment {
         self.since
+    }
+
+    /// Why it is doing that, for people; empty when it has done nothing else yet.
+    pub fn why(&self) -> &str {
+        &self.why
     }
 
     /// The current or last life.
@@ -328,6 +339,8 @@ impl Entry {
             Wish::Order | Wish::Policy => {}
         }
         self.timeline.note(Stage::BuildStarted, now);
+        self.starting = true;
+        out.begun += 1;
         let why = match wish {
             Wish::Query(_) => "it was asked for",
             Wish::Packet(_) => "a packet has come for it",
@@ -394,6 +407,11 @@ impl Entry {
             tracing::info!(service = self.service.name, "{from} → {to}: {why}");
         }
         out.events.push(Transition { at: now, service: self.id, from, to, why: why.to_owned() });
+        if let Some(outcome) = Outcome::of(&next).filter(|_| self.starting) {
+            self.starting = false;
+            out.ended.push((self.id, outcome));
+        }
+        why.clone_into(&mut self.why);
         self.state = next;
         self.since = now;
     }

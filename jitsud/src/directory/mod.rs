@@ -61,6 +61,7 @@ mod moment;
 mod room;
 #[cfg(test)]
 mod simulation;
+mod starts;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -78,6 +79,7 @@ pub use capture::CONNECTION_LIFE;
 pub use entry::{Entry, KnownTraffic, Statistics};
 pub use moment::Moment;
 pub use room::{Room, Traffic};
+pub use starts::{Outcome, Starts};
 pub use state::{Afterwards, Phase, Search, State, Watch, Withdrawal};
 pub use timeline::{Stage, Timeline};
 
@@ -382,6 +384,7 @@ pub struct Directory {
     /// The number of the last event.
     serial: u64,
     changed: Vec<ServiceId>,
+    starts: Starts,
     shutting_down: bool,
     /// The answer to [`Effect::Survey`] is due.
     surveying: bool,
@@ -392,6 +395,9 @@ pub struct Directory {
 struct Outbox {
     effects: Vec<Effect>,
     events: Vec<Transition>,
+    /// Starts that have begun, and those that have ended, with what became of them.
+    begun: u64,
+    ended: Vec<(ServiceId, Outcome)>,
 }
 
 /// An [`Event`] that has no number yet.
@@ -416,6 +422,7 @@ impl Directory {
             // Nobody has had an event in each microsecond so far.
             serial: now.0 / 1000,
             changed: Vec::new(),
+            starts: Starts::default(),
             shutting_down: false,
             surveying: false,
         }
@@ -510,6 +517,11 @@ impl Directory {
         for entry in &mut self.entries {
             entry.restart_if_wanted(now, &mut out);
         }
+        self.starts.begin(out.begun);
+        for (service, outcome) in out.ended {
+            // Complete by now: whoever waited has been told.
+            self.starts.end(outcome, self.entries[service.0].timeline());
+        }
         self.note(out.events);
         out.effects
     }
@@ -577,6 +589,11 @@ impl Directory {
     /// The services, in the order of the configuration.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// What became of starts since the daemon began.
+    pub fn starts(&self) -> &Starts {
+        &self.starts
     }
 
     /// The last transitions, oldest first.

@@ -645,6 +645,14 @@ fn what_happened_is_recorded() {
         last_request: Some(Moment(1_000_000_000)),
     };
     assert_eq!(entry.statistics(), statistics);
+    let starts = script.directory.starts();
+    assert_eq!((starts.begun(), starts.under_way(), starts.ended(Outcome::Ready)), (1, 0, 1));
+    for stage in Stage::ALL {
+        let (histogram, reached) = (starts.stage(stage), entry.timeline().at(stage));
+        let took = reached.map(|at| at.0 - 1_000_000_000);
+        assert_eq!((histogram.count(), histogram.sum_ns()), (u64::from(took.is_some()), took.unwrap_or(0)));
+    }
+    assert_eq!(entry.why(), "it accepts connections");
     let events: Vec<_> = script.directory.events().map(|event| (event.from, event.to)).collect();
     use Phase::{Booting, Building, Off, Ready};
     assert_eq!(events, [(Off, Building), (Building, Booting), (Booting, Ready)]);

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use xen_sys::DomId;
+
 use super::Toolstack;
 use crate::capture::Captor;
 use crate::card::Card;
@@ -20,6 +22,8 @@ pub fn gather(
 ) -> Facts {
     let memory = toolstack.hypervisor.memory().ok();
     let bytes = |pages: u64| pages << xen_sys::PAGE_SHIFT;
+    let domains = toolstack.hypervisor.domains().ok();
+    let dom0 = domains.iter().flatten().find(|info| info.domain == DomId::DOM0);
     let (nodes, watches) = toolstack.store.with(|store| (store.node_count(), store.watch_count()));
     Facts {
         versions: Versions {
@@ -33,8 +37,12 @@ pub fn gather(
         xen: Xen {
             total_bytes: memory.map(|memory| bytes(memory.total_pages)),
             free_bytes: memory.map(|memory| bytes(memory.free_pages)),
-            domains: toolstack.hypervisor.domains().ok().map(|domains| domains.len() as u64),
+            domains: domains.as_ref().map(|domains| domains.len() as u64),
+            cpus: toolstack.hypervisor.cpus().ok().map(u64::from),
+            dom0_bytes: dom0.map(|info| bytes(info.tot_pages)),
+            dom0_cpu_ns: dom0.map(|info| info.cpu_time),
         },
+        cpu_ns: domains.iter().flatten().map(|info| (info.domain.0, info.cpu_time)).collect(),
         packets: captor.status(),
         resources: Resources {
             xenstore_nodes: Some(nodes as u64),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Figures since the daemon began, but for what is said to be now.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PacketStatus {
     /// Frames that came, of whatever kind.
     pub frames: u64,

@@ -1,3 +1,6 @@
+use std::path::Path;
+use std::{env, fs};
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -28,8 +31,8 @@ fn the_document_of_a_failed_service() {
     assert_eq!((&document["version"], &document["now_ns"]), (&json!(1), &json!(40)));
     let www = json!({
         "name": "www", "state": "failed", "reason": "no memory", "retry_at_ns": 1_000_000_030_u64,
-        "idle_at_ns": null, "ready_since_ns": null, "ends_at_ns": null, "start": "summon", "dns": ["www.jitsu.test"], "address": "10.0.2.20", "memory_mib": 16,
-        "domid": null, "in_shell": false, "since_ns": 30, "starts": 1, "requests": 1, "wakes": 0, "failures": 1, "waiting": 0,
+        "idle_at_ns": null, "ready_since_ns": null, "ends_at_ns": null, "start": "summon", "dns": ["www.jitsu.test"], "address": "10.0.2.20", "address6": null, "memory_mib": 16,
+        "why": "no memory", "domid": null, "cpu_ns": null, "in_shell": false, "since_ns": 30, "starts": 1, "requests": 1, "wakes": 0, "failures": 1, "waiting": 0,
         "last_request_ns": 10, "last_packet_ns": null, "open_connections": 0,
         "last_start": [
             { "stage": "query_received", "at_ns": 10, "after_ns": 0 },
@@ -60,4 +63,17 @@ fn what_the_boot_script_said_is_in_the_document() {
     assert_eq!(boot["fallback"], fallback);
     let card = serde_json::to_value(CardStatus::new("6a697473-01".to_owned())).unwrap();
     assert_eq!(card["data"], json!({ "state": "pending", "device": null, "bytes": null }));
+}
+
+/// `docs/status.schema.json` is these types as JSON Schema, with what is written about them here.
+#[test]
+fn the_published_schema_is_that_of_the_types() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/status.schema.json");
+    let schema = schemars::schema_for!(NodeStatus);
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    if env::var_os("WRITE_SCHEMA").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    let published = fs::read_to_string(&file).unwrap_or_default();
+    assert!(published == text, "{} is out of date; run this test with WRITE_SCHEMA=1", file.display());
 }

@@ -1,13 +1,15 @@
 use super::*;
 use crate::config::Problem;
 use crate::schema::{
-    Boot, FallbackStatus, NodeIdentity, Resources, ServiceStatus, ShellsStatus, VERSION, Versions, Xen,
+    Boot, FallbackStatus, NodeIdentity, Resources, ServiceStatus, ShellsStatus, StartsStatus, VERSION,
+    Versions, Xen,
 };
 
 fn service(name: &str, last: u8) -> ServiceStatus {
     ServiceStatus {
         name: name.to_owned(),
         state: "off".to_owned(),
+        why: String::new(),
         start: "summon".to_owned(),
         reason: None,
         retry_at_ns: None,
@@ -16,8 +18,10 @@ fn service(name: &str, last: u8) -> ServiceStatus {
         ends_at_ns: None,
         dns: vec![format!("{name}.jitsu.test"), format!("{name}2.jitsu.test")],
         address: [10, 0, 2, last].into(),
+        address6: None,
         memory_mib: 4,
         domid: None,
+        cpu_ns: None,
         since_ns: 0,
         starts: 0,
         requests: 0,
@@ -50,6 +54,7 @@ fn status() -> NodeStatus {
         packets: Default::default(),
         resources: Resources::default(),
         shells: ShellsStatus::default(),
+        starts: StartsStatus::default(),
         services: Vec::new(),
         problems: Vec::new(),
         events: Vec::new(),
@@ -60,7 +65,7 @@ fn status() -> NodeStatus {
 fn a_node_with_nothing_to_say() {
     let rule = "-".repeat(80);
     let expected = format!(
-        "{rule}\n  node      node.jitsu.test is ready\n  address   10.0.2.15\n  status    http://10.0.2.15/status\n  \
+        "{rule}\n  node      node.jitsu.test is ready\n  address   10.0.2.15\n  status    http://10.0.2.15/\n  \
          services  none\n  clock     not set: no NTP server has given the time yet\n  problems  none\n{rule}\n"
     );
     assert_eq!(text(&status()), expected);

@@ -165,6 +165,16 @@ impl Hypervisor {
 
     /// How much memory there is.
     pub fn memory(&self) -> Result<Memory, Error> {
+        let info = self.machine()?;
+        Ok(Memory { total_pages: info.total_pages, free_pages: info.free_pages + info.scrub_pages })
+    }
+
+    /// How many CPUs are online.
+    pub fn cpus(&self) -> Result<u32, Error> {
+        Ok(self.machine()?.nr_cpus)
+    }
+
+    fn machine(&self) -> Result<PhysInfo, Error> {
         let header = self.sysctl_header(XEN_SYSCTL_PHYSINFO);
         let result = self.calls.call(
             number::HYPERVISOR_SYSCTL,
@@ -174,8 +184,7 @@ impl Hypervisor {
             },
             |_, buffer| buffer.get::<PhysInfo>(SYSCTL_UNION),
         );
-        let info = result.map_err(failed("XEN_SYSCTL_physinfo", DomId::DOM0))?;
-        Ok(Memory { total_pages: info.total_pages, free_pages: info.free_pages + info.scrub_pages })
+        result.map_err(failed("XEN_SYSCTL_physinfo", DomId::DOM0))
     }
 
     /// All domains, with those that are being taken apart, by their numbers.

@@ -597,7 +597,21 @@ impl World {
             assert!(waits, "nothing is due: {state:?}");
         }
         assert!(directory.events().count() <= MAX_EVENTS);
+        check_starts(directory);
     }
+}
+
+/// Every start is under way, or has one outcome; every one that succeeded is in the histograms.
+fn check_starts(directory: &Directory) {
+    let (starts, entries) = (directory.starts(), directory.entries());
+    let lives: u64 = entries.iter().map(|entry| entry.incarnation().number).sum();
+    let starting = |entry: &&Entry| {
+        matches!(entry.state().phase(), Phase::Building | Phase::AwaitingRoom | Phase::Booting)
+    };
+    let under_way = entries.iter().filter(starting).count() as u64;
+    assert_eq!((starts.begun(), starts.under_way()), (lives, under_way));
+    let (ready, built) = (starts.stage(Stage::GuestReady), starts.stage(Stage::BuildStarted));
+    assert_eq!((ready.count(), built.count()), (starts.ended(Outcome::Ready), starts.ended(Outcome::Ready)));
 }
 
 fn room(service: usize) -> Room {
