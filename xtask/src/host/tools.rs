@@ -38,6 +38,10 @@ const CHECKERS: [Tool; 4] = [
     ("mdir", &["mtools"]),
 ];
 
+/// What the pages are looked at with, and where their checker comes from.
+const BROWSERS: [Tool; 3] =
+    [("chromium", &["chromium"]), ("chromedriver", &["chromium-driver"]), ("npm", &["npm"])];
+
 /// What Xen's build needs beside compilers.
 const XEN_BUILDERS: [Tool; 3] = [("make", &["make"]), ("flex", &["flex"]), ("bison", &["bison"])];
 
@@ -47,11 +51,11 @@ const FUZZERS: [Tool; 1] = [("c++", &["g++"])];
 /// DNS clients that others wrote.
 const DNS_CLIENTS: [Tool; 2] = [("dig", &["bind9-dnsutils"]), ("kdig", &["knot-dnsutils"])];
 
-/// What tests need besides: those of the cards, those of the versions of Xen that are built from source, fuzzing, and
-/// DNS.
+/// What tests need besides: those of the cards, those of the versions of Xen that are built from source, fuzzing, DNS,
+/// and the pages.
 pub fn missing_for_tests() -> Vec<Missing> {
-    let tools = CHECKERS.into_iter().chain(XEN_BUILDERS).chain(FUZZERS).chain(DNS_CLIENTS);
-    missing_of(tools).into_iter().chain(dnspython()).collect()
+    let tools = CHECKERS.into_iter().chain(XEN_BUILDERS).chain(FUZZERS).chain(DNS_CLIENTS).chain(BROWSERS);
+    missing_of(tools).into_iter().chain(dnspython()).chain(prometheus_client()).collect()
 }
 
 /// A DNS library, for the interpreter that the distribution has.
@@ -59,6 +63,15 @@ fn dnspython() -> Option<Missing> {
     match output("/usr/bin/python3", &["-c", "import dns.message"]) {
         Some(_) => None,
         None => Some(Missing { what: "dnspython".into(), packages: &["python3", "python3-dnspython"] }),
+    }
+}
+
+/// Prometheus's parser, for the same.
+fn prometheus_client() -> Option<Missing> {
+    let packages = &["python3", "python3-prometheus-client"];
+    match output("/usr/bin/python3", &["-c", "import prometheus_client.parser"]) {
+        Some(_) => None,
+        None => Some(Missing { what: "Prometheus's client for Python".into(), packages }),
     }
 }
 

@@ -58,7 +58,7 @@ pub struct Args {
     /// The flood for 30 s instead of 3
     #[arg(long)]
     long: bool,
-    /// Only tests of the node with this in their names
+    /// Only tests with this in their names, without those that cargo runs
     filter: Option<String>,
     /// Only this one of the folders in board/
     #[arg(long)]
@@ -106,8 +106,10 @@ pub fn run(args: &Args) -> ExitCode {
 fn run_all(args: &Args, report: &mut Report) -> Result<()> {
     if !args.node_only {
         crate::host::provide_for_tests()?;
-        host::run(report);
-        faces::run(report)?;
+        if args.filter.is_none() {
+            host::run(report);
+        }
+        faces::run(args.filter.as_deref(), report)?;
     }
     if !args.host_only {
         let filter = args.filter.as_deref();

@@ -1,15 +1,37 @@
 //! What faces the network: the node's own code for that, on loopback ports of this host, over domains that are only
-//! pretended (`rehearsal/`), and clients that others wrote.
+//! pretended (`rehearsal/`), and clients that others wrote: for DNS, a browser, Prometheus's parser.
 
+mod attacks;
+mod axe;
+mod browser;
 pub mod conformance;
+mod metrics;
+mod page;
 mod rehearsal;
 
-use super::Report;
+use super::{Report, matches};
 use anyhow::Result;
 use rehearsal::Rehearsal;
+use std::cell::RefCell;
 
-/// Runs the tests that need no node.
-pub fn run(report: &mut Report) -> Result<()> {
+/// A test: its name, which is what it shows, and what it does; what it returns is shown beside it.
+type Test = (&'static str, fn() -> Result<String>);
+
+/// Runs the tests that need no node, with `filter` in their names.
+pub fn run(filter: Option<&str>, report: &mut Report) -> Result<()> {
     println!("\nwhat faces the network, in rehearsal");
-    conformance::on_this_host(report)
+    if filter.is_none_or(|filter| filter.contains("conformance")) {
+        conformance::on_this_host(report)?;
+    }
+    for (name, test) in [&page::TESTS[..], &metrics::TESTS, &attacks::TESTS].concat() {
+        if matches(name, filter) {
+            let note = RefCell::default();
+            report.check_noting(name, &note, || {
+                let figure = test()?;
+                note.replace(Some(figure).filter(|figure| !figure.is_empty()));
+                Ok(())
+            });
+        }
+    }
+    Ok(())
 }
