@@ -312,6 +312,13 @@ impl<'z> Outcome<'z> {
             End::NoData(zone) => (ResponseCode::NoError, Records::None, Some(*zone)),
             End::NoSuchName(zone) => (ResponseCode::NXDomain, Records::None, Some(*zone)),
             End::Beyond => (ResponseCode::NoError, Records::None, None),
+            End::Circle => {
+                let error = (
+                    ErrorCode::Other,
+                    "the name is an alias, and so is what it leads to, without an end".to_owned(),
+                );
+                return Some(Outcome { error: Some(error), ..Outcome::error(ResponseCode::ServFail) });
+            }
             End::Services(..) | End::Instance(_) => return None,
         };
         let aliases = answer.aliases.clone();

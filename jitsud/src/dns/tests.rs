@@ -359,6 +359,69 @@ async fn what_is_refused_is_none_of_the_nodes_business_or_not_supported() {
     assert_eq!(rig.summons(), 0);
 }
 
+/// A server that knows an address for www.example.org, and nothing else.
+async fn elsewhere() -> SocketAddr {
+    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, client) = server.recv_from(&mut buffer).await.unwrap();
+            let mut message = Message::from_vec(&buffer[..length]).unwrap();
+            message.metadata.message_type = MessageType::Response;
+            message.metadata.recursion_available = true;
+            let name = message.queries[0].name().clone();
+            if name == Name::from_ascii("www.example.org.").unwrap() {
+                let data = RData::A(Ipv4Addr::new(192, 0, 2, 1).into());
+                message.add_answer(hickory_server::proto::rr::Record::from_rdata(name, 99, data));
+            } else {
+                message.metadata.response_code = ResponseCode::NXDomain;
+            }
+            server.send_to(&message.to_vec().unwrap(), client).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_alias_that_leads_out_of_the_zone_is_followed_for_who_wants_recursion() {
+    let text = r#"
+        [node]
+        address = "10.0.2.15/24"
+        [[record]]
+        name = "out"
+        type = "CNAME"
+        data = "www.example.org."
+        [[record]]
+        name = "lost"
+        type = "CNAME"
+        data = "lost.example.org."
+    "#;
+    let config = config::loaded(text).config;
+    let forwarder = super::forward::Forwarder::new(&[elsewhere().await]);
+    let zone = Arc::new(Zone::new(&config).unwrap().forwarding(Some(forwarder)));
+    let (peer, (summoner, _requests)) = ((Ipv4Addr::LOCALHOST, 4711).into(), Summoner::new(1));
+    use RecordType::{A, CNAME, MX};
+    for (name, kind, recursion, code, answers) in [
+        ("out.jitsu.test.", A, true, ResponseCode::NoError, &[CNAME, A][..]),
+        ("OUT.jitsu.test.", A, false, ResponseCode::NoError, &[CNAME]),
+        ("out.jitsu.test.", CNAME, true, ResponseCode::NoError, &[CNAME]),
+        ("lost.jitsu.test.", MX, true, ResponseCode::NXDomain, &[CNAME]),
+    ] {
+        let mut asked = question(name, kind);
+        asked.metadata.recursion_desired = recursion;
+        let asked = asked.to_vec().unwrap();
+        let reply = reply(&asked, peer, Transport::Udp, Moment(1), &zone, &summoner).await.unwrap();
+        let reply = Message::from_vec(&reply).unwrap();
+        let types: Vec<_> = reply.answers.iter().map(|record| record.record_type()).collect();
+        assert_eq!((reply.metadata.response_code, &types[..]), (code, answers), "{name} {kind}");
+        assert!(reply.metadata.authoritative && reply.metadata.id == 4711);
+        if let [_, address] = &reply.answers[..] {
+            assert_eq!((address.name.to_string().as_str(), address.ttl), ("www.example.org.", 99));
+        }
+    }
+}
+
 #[tokio::test]
 async fn malformed_messages_get_an_error_or_silence_and_the_server_lives_on() {
     let rig = Rig::new().await;

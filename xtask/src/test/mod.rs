@@ -121,7 +121,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
         if wanted(board::DEFAULT) {
             let image = image::build(board::DEFAULT, &options)?;
             node_tests(&image, "", filter, report)?;
-            faces::conformance::on_the_node(&image, filter, report)?;
+            faces::node::run(&image, filter, report)?;
             latency::run(&image, filter, report)?;
             captured::run(&image, filter, report)?;
             flood::run(&image, args.long, filter, report)?;

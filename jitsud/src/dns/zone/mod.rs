@@ -122,8 +122,10 @@ pub enum End<'z> {
     NoData(&'z Authority),
     /// The name does not exist.
     NoSuchName(&'z Authority),
-    /// It is a name of another zone, or there are too many aliases.
+    /// It is a name of another zone.
     Beyond,
+    /// Aliases lead to others and do not end.
+    Circle,
 }
 
 impl Zone {

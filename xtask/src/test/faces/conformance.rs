@@ -4,21 +4,14 @@
 //! To add a case, write a function with `@case("what it shows")` in a group's file. To add a group, add the file, its
 //! configuration beside it, and a line in [`GROUPS`].
 
-use super::super::{LAST_LINES, Report, log_file, matches};
+use super::super::Report;
 use super::Rehearsal;
-use crate::client::{NodeSpec, RunningNode};
-use crate::image::Image;
 use crate::paths;
-use crate::qemu::Start;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-/// Longest life of the node, wall time.
-const LIMIT: Duration = Duration::from_secs(600);
 
 /// Debian's own interpreter: another one that comes first in PATH has no dnspython.
 const PYTHON: &str = "/usr/bin/python3";
@@ -34,15 +27,15 @@ const FORWARD: &str = include_str!("conformance/forward.toml");
 
 /// Where a server is.
 #[derive(Clone, Copy, Debug)]
-struct Target {
+pub struct Target {
     /// Its UDP port.
-    udp: SocketAddr,
+    pub udp: SocketAddr,
     /// Its TCP port.
-    tcp: SocketAddr,
+    pub tcp: SocketAddr,
     /// Its status port.
-    http: SocketAddr,
+    pub http: SocketAddr,
     /// Whether it is the real node, which is reached from one address only.
-    node: bool,
+    pub node: bool,
 }
 
 /// A line that the script prints.
@@ -54,28 +47,6 @@ struct Line {
     fault: Option<String>,
     /// In the last line, how many cases there were.
     cases: Option<u32>,
-}
-
-/// Tries the group "authority" against a node in QEMU, as far as `filter` wants any of it.
-pub fn on_the_node(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<()> {
-    const PREFIX: &str = "conformance: ";
-    if !matches(PREFIX, filter) {
-        return Ok(());
-    }
-    let log = log_file("console-conformance.log");
-    println!("\nthe node in QEMU, asked by others' DNS clients; console: {}", log.display());
-    let start = Start::configured(image.clone(), authority_of_node(), Vec::new());
-    let spec = NodeSpec { start, icount: false, log, timeout: LIMIT };
-    let boots = format!("{PREFIX}the node boots");
-    let Some(node) = report.check(&boots, || RunningNode::boot(spec)) else { return Ok(()) };
-    let target =
-        Target { udp: node.resolver().address(), tcp: node.dns_over_tcp(), http: node.http(), node: true };
-    let before = report.failed;
-    try_group("authority", &target, PREFIX, report)?;
-    if report.failed > before {
-        println!("{}\n", node.last_lines(LAST_LINES));
-    }
-    Ok(())
 }
 
 /// Tries all groups against rehearsals of their own.
@@ -99,13 +70,13 @@ fn network() -> String {
 }
 
 /// The configuration of a node in QEMU that is tried by [`try_group`] with "authority".
-fn authority_of_node() -> String {
+pub fn authority_of_node() -> String {
     // Kernels of the image instead of pretended ones.
     AUTHORITY.replace("kernel = \"fails\"", "kernel = \"faulty\"\ncmdline = \"fault=crash\"")
 }
 
 /// Tries the cases of a group. `prefix` stands before their names.
-fn try_group(group: &str, target: &Target, prefix: &str, report: &mut Report) -> Result<()> {
+pub fn try_group(group: &str, target: &Target, prefix: &str, report: &mut Report) -> Result<()> {
     let script = paths::root().join("xtask/src/test/faces/conformance/run.py");
     let mut command = Command::new(PYTHON);
     // Nothing is to be written beside the sources.

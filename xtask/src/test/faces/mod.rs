@@ -4,8 +4,9 @@
 mod attacks;
 mod axe;
 mod browser;
-pub mod conformance;
+mod conformance;
 mod metrics;
+pub mod node;
 mod page;
 mod rehearsal;
 

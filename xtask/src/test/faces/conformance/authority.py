@@ -220,6 +220,13 @@ def alias_out():
     equal((rcode(reply), data(reply, "CNAME")[0]), ("NOERROR", "www.example.org."))
 
 
+@case("CNAMEs that lead in a circle are SERVFAIL, and an extended error says so")
+def circle():
+    reply = ask("circle.jitsu.test", use_edns=0)
+    equal((rcode(reply), reply.answer), ("SERVFAIL", []))
+    assert "alias" in extended_error(reply)[1]
+
+
 @case("ANY gets HINFO \"RFC8482\", and starts nothing")
 def any_type():
     reply, count = wakes(["cold"], "cold.jitsu.test", "ANY")
