@@ -268,11 +268,9 @@ impl Zone {
                 return Answer { aliases, end };
             };
             aliases.push(alias);
-            let target = alias.target();
-            match target {
-                Some(next) if aliases.len() < MAX_ALIASES && is_within(next, &self.authority.name) => {
-                    name = next
-                }
+            match alias.target() {
+                _ if aliases.len() == MAX_ALIASES => return Answer { aliases, end: End::Circle },
+                Some(next) if is_within(next, &self.authority.name) => name = next,
                 _ => return Answer { aliases, end: End::Beyond },
             }
         }
