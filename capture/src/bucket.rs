@@ -7,9 +7,9 @@ use crate::config::Rate;
 use crate::moment::Moment;
 use crate::source::{Key, source_hash};
 
-/// One bucket; it begins full.
+/// How often something may still happen. It begins full: with a [`Rate`]'s whole burst.
 #[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     even: Moment,
 }
 

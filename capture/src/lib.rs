@@ -86,6 +86,7 @@ mod source;
 
 pub use smoltcp::wire::{EthernetAddress, IpCidr};
 
+pub use bucket::Bucket;
 pub use capture::{Capture, ServiceId, Sink};
 pub use config::{ConfigError, Limits, Ports, Rate, Refusal, Service};
 pub use counters::{Counters, Fate};

@@ -27,11 +27,11 @@ use jitsud::store::socket;
 use jitsud::succession::{self, Succession};
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
-use jitsud::{afterwards, control, dns, status};
+use jitsud::{afterwards, control, dns, random, status};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, rlim_t};
 use nix::unistd::{close, sethostname};
-use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,9 @@ const BLOCKING_THREADS: usize = 16;
 
 /// File descriptors for which there is room from the start: a guest takes a handful.
 const MOST_DESCRIPTORS: rlim_t = 4096;
+
+/// RFC 1035, section 4.2.
+const DNS_PORT: u16 = 53;
 
 /// Requests that may wait to be looked at; more are told that the node is busy.
 const REQUESTS: usize = 512;
@@ -193,8 +196,8 @@ async fn run(
     tokio::spawn(network.run(core.bridges(), core.vif_reports()));
 
     let address = config.node.address;
-    let udp = UdpSocket::from_std(udp_socket(&succession, (address, 53).into())?)?;
-    let tcp = TcpListener::from_std(tcp_listener(&succession, (address, 53).into())?)?;
+    let sockets = dns::Sockets::everywhere(DNS_PORT, &succession)
+        .map_err(|error| at(format!("DNS, port {DNS_PORT}"), &error))?;
     let http = TcpListener::from_std(tcp_listener(&succession, (address, 80).into())?)?;
     let control = control_socket(&succession)?;
     succession.settle();
@@ -204,7 +207,9 @@ async fn run(
     let upstreams = addresses::upstreams(&config.node, addresses.lease.as_ref());
     let forwarder = upstreams.map(|upstreams| Forwarder::new(&upstreams));
     let zone = Arc::new(dns::Zone::new(&config)?.forwarding(forwarder.clone()));
-    let dns = tokio::spawn(dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()));
+    let limits = dns::Limits::new(&config.node, random::secret(), summoner.dns_counters());
+    let front = Arc::new(dns::Front::new(zone, summoner.clone(), Arc::new(limits)));
+    let dns = tokio::spawn(front.serve(sockets, shutdown.clone()));
     let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
     let (reload, orders) = mpsc::channel(1);
     let desk = Desk {
@@ -277,15 +282,6 @@ fn begin_anew(file: Option<&Path>, log: &Log, succession: &Succession) -> io::Er
     }
     let file = file.map(|file| [OsString::from("--config"), file.into()]);
     succession.begin_anew(&file.into_iter().flatten().collect::<Vec<_>>())
-}
-
-fn udp_socket(succession: &Succession, address: SocketAddr) -> io::Result<net::UdpSocket> {
-    let open = || {
-        let socket = net::UdpSocket::bind(address)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    };
-    succession.take_or(&format!("udp/{address}"), open).map_err(|error| at(format!("UDP {address}"), &error))
 }
 
 fn tcp_listener(succession: &Succession, address: SocketAddr) -> io::Result<net::TcpListener> {

@@ -8,6 +8,7 @@
 //! [`NodeStatus::new`] fills in what the configuration and the directory know. What only Xen and Linux know
 //! comes in as [`Facts`]; consoles are added by the caller.
 
+mod dns;
 mod packets;
 mod starts;
 
@@ -20,6 +21,7 @@ use crate::card::Parameters;
 use crate::config::{Config, Problem};
 use crate::directory::{Directory, Entry, Event, Moment, State};
 
+pub use dns::DnsStatus;
 pub use packets::PacketStatus;
 pub use starts::{StageTimes, StartsStatus};
 
@@ -48,6 +50,9 @@ pub struct NodeStatus {
     pub resources: Resources,
     /// Packets for services that were not up.
     pub packets: PacketStatus,
+    /// Questions and answers.
+    #[serde(default)]
+    pub dns: DnsStatus,
     /// Domains that are made before it is known for which service.
     pub shells: ShellsStatus,
     /// What became of starts since the daemon began, all services together.
@@ -402,6 +407,8 @@ impl NodeStatus {
             xen: facts.xen,
             resources: facts.resources,
             packets: facts.packets,
+            // Of what faces the network the core knows nothing.
+            dns: DnsStatus::default(),
             shells: ShellsStatus::default(),
             starts: StartsStatus::new(directory.starts()),
             services: services.collect(),

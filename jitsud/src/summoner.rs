@@ -3,13 +3,19 @@
 //! Everything behind it may touch Xen; nothing in front of it does. It is small and asynchronous so
 //! that the front can become an unprivileged process of its own.
 
-use std::net::Ipv4Addr;
+mod warm;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::console::Follower;
+use crate::directory::Moment;
+use crate::dns::{Counters, Limits};
 use crate::schema::{EventStatus, NodeStatus, ServiceStatus};
+pub use warm::{Temperature, Told, Warm};
 
 /// A service's index in the configuration's list of usable services.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -55,6 +61,12 @@ pub enum SummonError {
     /// It is an instance of a service, and nobody's.
     #[error("the instance is not bound to a host name, and has nobody to run for")]
     NoHost,
+    /// Who asks has started too many services.
+    #[error("this client has started too many services; next try in {} s", whole_seconds(retry_in))]
+    TooMany {
+        /// When it may start one again.
+        retry_in: Duration,
+    },
     /// More requests wait than the node keeps.
     #[error("too many requests wait for this service")]
     Busy,
@@ -138,6 +150,10 @@ pub enum Request {
 pub struct Summoner {
     requests: mpsc::Sender<Request>,
     changes: watch::Receiver<u64>,
+    warm: Arc<Warm>,
+    /// How many services who may start; no bound without.
+    limits: Option<Arc<Limits>>,
+    dns: Arc<Counters>,
 }
 
 /// The core's end of all [`Summoner`]s.
@@ -145,6 +161,7 @@ pub struct Summoner {
 pub struct Requests {
     queue: mpsc::Receiver<Request>,
     changes: watch::Sender<u64>,
+    warm: Arc<Warm>,
 }
 
 impl Requests {
@@ -166,6 +183,11 @@ impl Requests {
         self.queue.is_empty()
     }
 
+    /// What the front may answer without a request.
+    pub fn warm(&self) -> Arc<Warm> {
+        Arc::clone(&self.warm)
+    }
+
     /// Tells whoever waits for it that services have changed; `serial` is that of the last event.
     pub fn changed(&self, serial: u64) {
         self.changes.send_if_modified(|last| std::mem::replace(last, serial) != serial);
@@ -177,7 +199,47 @@ impl Summoner {
     pub fn new(depth: usize) -> (Self, Requests) {
         let (sender, queue) = mpsc::channel(depth);
         let (changes, told) = watch::channel(0);
-        (Summoner { requests: sender, changes: told }, Requests { queue, changes })
+        let warm = Arc::default();
+        let requests = Requests { queue, changes, warm: Arc::clone(&warm) };
+        (Summoner { requests: sender, changes: told, warm, limits: None, dns: Arc::default() }, requests)
+    }
+
+    /// The same handle, for those who may start only so many services.
+    pub fn limited(self, limits: Arc<Limits>) -> Self {
+        Summoner { limits: Some(limits), ..self }
+    }
+
+    /// What is known of the services that run.
+    pub fn warm(&self) -> Arc<Warm> {
+        Arc::clone(&self.warm)
+    }
+
+    /// What can be answered at once about a service that is ready. Who answers so says it with [`Self::told`].
+    pub fn at_once(&self, service: ServiceId, received: Moment) -> Option<Summoned> {
+        self.warm.look(service, received)
+    }
+
+    /// Notes that a question has been answered as [`Self::at_once`] said.
+    pub fn told(&self, service: ServiceId, received: Moment) {
+        self.warm.tell(service, received);
+    }
+
+    /// The instance that a host name is bound to.
+    pub fn bound_to(&self, host: &str) -> Option<ServiceId> {
+        self.warm.bound_to(host)
+    }
+
+    /// Whether a question from there may summon the service.
+    ///
+    /// # Errors
+    /// [`SummonError::TooMany`] when it would start it, and that source has started too many.
+    pub fn may_start(&self, service: ServiceId, received: Moment, source: IpAddr) -> Result<(), SummonError> {
+        let Some(limits) = self.limits.as_ref().filter(|_| self.warm.would_start(service, received)) else {
+            return Ok(());
+        };
+        limits
+            .may_start(received, source)
+            .map_err(|until| SummonError::TooMany { retry_in: until.since(received) })
     }
 
     /// Waits until the service's address can be used, starting it if need be.
@@ -223,9 +285,15 @@ impl Summoner {
         self.changes.clone()
     }
 
+    /// Where those who answer questions count them.
+    pub fn dns_counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.dns)
+    }
+
     /// The node's state now; `None` when the core is gone.
     pub async fn status(&self) -> Option<NodeStatus> {
-        self.ask(|answer| Request::Status { answer }).await
+        let status = self.ask(|answer| Request::Status { answer }).await?;
+        Some(NodeStatus { dns: self.dns.status(), ..status })
     }
 
     /// Starts a service for an administrator; what has become of it at once, or `None` when the core is gone.

@@ -19,9 +19,10 @@ use jitsud::control::{Desk, Refusal};
 use jitsud::dns::forward::Forwarder;
 use jitsud::logging::{Log, Ring};
 use jitsud::store::socket;
+use jitsud::succession::Succession;
 use jitsud::summoner::Summoner;
-use jitsud::{control, dns, status};
-use tokio::net::{TcpListener, UdpSocket};
+use jitsud::{control, dns, random, status};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -69,13 +70,15 @@ async fn main() -> Result<()> {
     };
     let zone = Arc::new(dns::Zone::new(&loaded.config)?.forwarding(forwarder));
 
-    let tcp = TcpListener::bind(args.dns).await.with_context(|| format!("TCP {}", args.dns))?;
-    let at = tcp.local_addr()?;
-    let udp = UdpSocket::bind(at).await.with_context(|| format!("UDP {at}"))?;
+    let mut sockets = dns::Sockets::default();
+    let at =
+        sockets.open(args.dns, &Succession::default()).with_context(|| format!("DNS at {}", args.dns))?;
     let http = TcpListener::bind(args.http).await.with_context(|| format!("TCP {}", args.http))?;
     println!("{}", serde_json::json!({ "dns": at, "http": http.local_addr()? }));
 
     let (summoner, requests) = Summoner::new(REQUESTS);
+    let limits = dns::Limits::new(&loaded.config.node, random::secret(), summoner.dns_counters());
+    let front = Arc::new(dns::Front::new(zone, summoner.clone(), Arc::new(limits)));
     let shutdown = CancellationToken::new();
     let pace = stage::Pace {
         build: Duration::from_millis(args.build_ms),
@@ -86,7 +89,7 @@ async fn main() -> Result<()> {
         answer_jitsuctl(args.control, services, log.ring().clone(), summoner.clone(), shutdown.clone());
     let stage = stage::Stage::new(loaded, pace);
     tokio::select! {
-        () = dns::serve(udp, tcp, zone, summoner.clone(), shutdown.clone()) => {}
+        () = front.serve(sockets, shutdown.clone()) => {}
         () = status::serve(http, summoner, shutdown.clone()) => {}
         () = stage.run(requests) => {}
         result = control => return result,

@@ -70,6 +70,7 @@ impl Stage {
 
     /// Works until nobody can ask any more.
     pub async fn run(mut self, mut requests: Requests) {
+        self.directory.share(Moment::now(), requests.warm());
         loop {
             requests.changed(self.directory.serial());
             let deadline = self.directory.next_deadline();
@@ -103,7 +104,10 @@ impl Stage {
                 let ticket = self.ticket(answer);
                 self.input(Input::SummonForHost { instance, host, received: Moment(received), ticket });
             }
-            Request::Status { answer } => drop(answer.send(self.status())),
+            Request::Status { answer } => {
+                self.directory.take_in(Moment::now());
+                drop(answer.send(self.status()));
+            }
             Request::Start { service, answer } => {
                 self.input(Input::Start { service });
                 self.describe(service, answer);

@@ -14,8 +14,8 @@ use super::quota::Quota;
 use super::reader::Line;
 use super::vif::{self, VifDraft};
 use super::{
-    Config, Disk, Key, Loaded, LogLevel, Node, Place, Problem, ReadyKey, Service, StaticRecord, TimeServer,
-    in_file_order,
+    Config, Disk, Dns, Key, Loaded, LogLevel, Node, Place, Problem, ReadyKey, Service, StaticRecord,
+    TimeServer, in_file_order,
 };
 
 /// A configuration whose addresses may still be missing, in the order of the file.
@@ -63,6 +63,8 @@ pub struct NodeDraft {
     pub syslog: Option<SocketAddr>,
     /// See [`Node::log`].
     pub log: LogLevel,
+    /// See [`Node::dns`].
+    pub dns: Dns,
     pub(super) lines: InterfaceLines,
 }
 
@@ -272,6 +274,7 @@ impl NodeDraft {
             forward: self.forward,
             syslog: self.syslog,
             log: self.log,
+            dns: self.dns,
         }
     }
 }

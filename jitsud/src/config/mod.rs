@@ -24,6 +24,7 @@ mod instances;
 mod interfaces;
 mod kernel;
 mod keys;
+mod limits;
 mod logs;
 mod mac;
 mod names;
@@ -55,6 +56,7 @@ pub use instances::HOST_KEY;
 pub use interfaces::{Interface, InterfaceKind};
 pub use kernel::{HEAD_BYTES, KernelHead, Kernels, MAX_KERNELS, probe_kernel, read_kernel};
 pub use keys::{Key, ReadyKey};
+pub use limits::Dns;
 pub use logs::LogLevel;
 pub use mac::Mac;
 pub use node::DEFAULT_DOMAIN;
@@ -117,6 +119,8 @@ pub struct Node {
     pub syslog: Option<SocketAddr>,
     /// How much is logged.
     pub log: LogLevel,
+    /// Whose questions are answered, and how many of them.
+    pub dns: Dns,
 }
 
 /// Who knows the time.

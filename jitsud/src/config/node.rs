@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
-use super::{NodeDraft, TimeServer, address, address6, capture, forward, logs, names, quiet, quota};
+use super::{NodeDraft, TimeServer, address, address6, capture, forward, limits, logs, names, quiet, quota};
 
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 18] = [
     "name", "domain", "uplink", "address", "address6", "gateway", "bridge", "kernels", "ntp", "quota",
-    "summons", "held", "shells", "quiet", "forward", "syslog", "log",
+    "summons", "held", "shells", "quiet", "forward", "syslog", "log", "dns",
 ];
 
 /// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
@@ -54,6 +54,7 @@ pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
         forward: forward::read(reader),
         syslog: logs::syslog(reader),
         log: logs::level(reader),
+        dns: limits::read(reader),
         lines: InterfaceLines { uplink: reader.line_of("uplink"), bridge: reader.line_of("bridge") },
     }
 }

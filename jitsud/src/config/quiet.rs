@@ -89,19 +89,25 @@ pub fn read(reader: &mut Reader<'_, '_>) -> Quiet {
     reader.within(line, table, |reader| {
         reader.refuse_unknown(&KEYS, "quiet");
         Quiet {
-            networks: list(reader, "networks", "write for example 192.168.1.0/24", network),
-            names: list(reader, "names", "write for example monitor.*", Pattern::new),
+            networks: networks(reader, "networks", EXAMPLE),
+            names: list(reader, "names", EXAMPLE, "write for example monitor.*", Pattern::new),
         }
     })
+}
+
+/// A list of addresses and networks; what is none is left out.
+pub(super) fn networks(reader: &mut Reader<'_, '_>, key: &str, example: &str) -> Vec<IpCidr> {
+    list(reader, key, example, "write for example 192.168.1.0/24", network)
 }
 
 fn list<T>(
     reader: &mut Reader<'_, '_>,
     key: &str,
+    example: &str,
     fix: &str,
     read: impl Fn(&str) -> Result<T, String>,
 ) -> Vec<T> {
-    let Some(listed) = reader.strings(key, EXAMPLE) else { return Vec::new() };
+    let Some(listed) = reader.strings(key, example) else { return Vec::new() };
     if listed.value.len() > MOST {
         let fault = format!("{key} lists {}, more than {MOST}", listed.value.len());
         reader.problem(listed.line, fault, "remove some, or write wider ones");

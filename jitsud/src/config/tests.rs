@@ -108,9 +108,10 @@ fn with(from: &str, to: &str) -> String {
 fn the_documentation_has_all_keys_and_no_others() {
     let text = include_str!("../../../docs/configuration.md");
     let sections: HashMap<_, _> = text.split("\n#").filter_map(|section| section.split_once('\n')).collect();
-    let tables: [(&str, &[&str]); 6] = [
+    let tables: [(&str, &[&str]); 7] = [
         ("# `[node]`", &node::KEYS),
         ("## `[node.summons]`", &self::capture::SUMMONS_KEYS),
+        ("## `[node.dns]`", &limits::KEYS),
         ("# `[[service]]`", &service::KEYS),
         ("## `[[service.vif]]`", &vif::KEYS),
         ("## `[[service.disk]]`", &disk::KEYS),

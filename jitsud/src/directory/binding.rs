@@ -36,6 +36,7 @@ impl Directory {
             return Err(SummonError::NoInstance { count: instances().count() });
         };
         self.entries[free].bind(host);
+        self.warm.bind(ServiceId(free), host);
         Ok(free)
     }
 }

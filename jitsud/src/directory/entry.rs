@@ -2,11 +2,13 @@
 //!
 //! Every change of state goes through [`Entry::set_state`]. The other functions are the reactions to inputs;
 //! each looks at the state once and does nothing where the input has no meaning. What people and packets ask for is in
-//! `requests.rs`, what the driver reports in `reports.rs`, and when a life ends by itself in `idleness.rs`.
+//! `requests.rs`, what the driver reports in `reports.rs`, when a life ends by itself in `idleness.rs`, and what is answered without it in
+//! `warm.rs`.
 
 mod idleness;
 mod reports;
 mod requests;
+mod warm;
 
 use std::collections::VecDeque;
 use std::time::Duration;

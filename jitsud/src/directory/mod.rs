@@ -66,14 +66,16 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timeline;
+mod warm;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use xen_sys::DomId;
 
 use crate::config::Config;
-use crate::summoner::{ServiceId, SummonError, Summoned};
+use crate::summoner::{ServiceId, SummonError, Summoned, Warm};
 
 pub use capture::CONNECTION_LIFE;
 pub use entry::{Entry, KnownTraffic, Statistics};
@@ -388,6 +390,7 @@ pub struct Directory {
     shutting_down: bool,
     /// The answer to [`Effect::Survey`] is due.
     surveying: bool,
+    warm: Arc<Warm>,
 }
 
 /// What a single step of one entry leaves behind.
@@ -425,6 +428,7 @@ impl Directory {
             starts: Starts::default(),
             shutting_down: false,
             surveying: false,
+            warm: Arc::default(),
         }
     }
 
@@ -434,6 +438,7 @@ impl Directory {
     /// except for a summons, which is answered.
     pub fn handle(&mut self, now: Moment, input: Input) -> Vec<Effect> {
         let mut out = Outbox::default();
+        self.take_in(now);
         match input {
             Input::Summon { service, received, ticket } => match self.entries.get_mut(service.0) {
                 Some(entry) if !self.shutting_down => entry.summon(now, received, ticket, &mut out),
@@ -523,6 +528,7 @@ impl Directory {
             self.starts.end(outcome, self.entries[service.0].timeline());
         }
         self.note(out.events);
+        self.publish(now);
         out.effects
     }
 
@@ -556,6 +562,7 @@ impl Directory {
             entry.take_over(now, incarnation.number, domid, standing, &mut out);
         }
         self.note(out.events);
+        self.publish(now);
     }
 
     /// The services whose states have changed since the last call.

@@ -47,6 +47,7 @@ fn a_world_of_failures() {
         let mut world = World::new(seed, config.clone());
         let mut directory = Directory::new(&config, Moment(0));
         directory.set_rooms(world.rooms());
+        directory.share(Moment(0), Arc::clone(&world.warm));
         // Some seeds ask often, so that queues fill; others leave time for idleness.
         let spread = [1, 1_000, 60_000, 3_600_000, 20_000_000][seed as usize % 5];
         for ticket in 0..REQUESTS {
@@ -80,6 +81,8 @@ fn a_world_of_failures() {
         world.at_rest();
         let starts: u64 = directory.entries().iter().map(|entry| entry.statistics().starts).sum();
         assert_eq!(starts, world.seen.builds, "seed {seed}");
+        let asked: u64 = directory.entries().iter().map(|entry| entry.statistics().requests).sum();
+        assert!(asked == REQUESTS || shut_down, "seed {seed}: {asked}");
         assert_eq!(world.seen.outcomes.iter().sum::<u64>(), REQUESTS, "seed {seed}");
         seen.add(&world.seen);
     }

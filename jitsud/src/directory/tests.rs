@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::{Answer, LogLevel, Mac, Node, Quiet, ReadyKey, Service, Start, Stop};
+use crate::config::{Answer, Dns, LogLevel, Mac, Node, Quiet, ReadyKey, Service, Start, Stop};
 
 pub const TTL: Duration = Duration::from_secs(60);
 pub const IDLE: Duration = Duration::from_secs(120);
@@ -69,6 +69,7 @@ pub fn config(services: usize) -> Config {
         forward: crate::config::Forward::Off,
         syslog: None,
         log: LogLevel::default(),
+        dns: Dns::default(),
     };
     Config { node, services: (0..services).map(service).collect(), records: Vec::new() }
 }

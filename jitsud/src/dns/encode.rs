@@ -28,7 +28,7 @@ const CHECKING_DISABLED: u8 = 0x10;
 pub const EDNS_UDP: u16 = 1232;
 
 /// EDNS option "Extended DNS Error" (RFC 8914, section 2). hickory has no type for it.
-const EXTENDED_ERROR: u16 = 15;
+pub const EXTENDED_ERROR: u16 = 15;
 /// Bytes of an OPT record without options, and of an extended error without its text.
 const OPT: usize = 11;
 const EXTENDED_ERROR_HEAD: usize = 6;

@@ -8,7 +8,8 @@
 //! - [`reply()`] turns one message into one reply, asking the [`crate::summoner::Summoner`] in between.
 //! - [`encode`] writes replies.
 //! - [`forward`] asks others, and keeps what they say for a while.
-//! - [`server`] moves messages between sockets and [`reply()`].
+//! - [`limits`] says who is answered, and how often. Pure.
+//! - [`server`] moves messages between sockets and [`begin`], by IPv4 and IPv6, UDP and TCP.
 //!
 //! Messages are read, and records' data written, by hickory; its server loops are not used. They start a task for every datagram and every
 //! connection without a bound, try a failed `accept` again at once for ever, reply to malformed messages that
@@ -18,14 +19,19 @@
 //! Not here: zone transfers, DNSSEC.
 
 mod beyond;
+pub mod brief;
+mod counters;
 mod encode;
 pub mod forward;
+pub mod limits;
 mod reply;
 mod server;
 #[cfg(test)]
 mod tests;
 mod zone;
 
+pub use counters::Counters;
+pub use limits::Limits;
 pub use reply::{Begun, Transport, begin, reply};
-pub use server::serve;
+pub use server::{Front, Key, Known, Sockets};
 pub use zone::Zone;

@@ -53,6 +53,9 @@ pub enum Transport {
 pub enum Begun {
     /// This is the reply.
     Now(Vec<u8>),
+    /// This is the reply, and that to everybody else who asks the same in a datagram, whatever the spelling: for as long
+    /// as the same may be answered for these services, whose address it tells.
+    Always(Vec<u8>, Box<[ServiceId]>),
     /// There is none: it is too short to be a message, or is a reply itself, and two servers are not to talk to each
     /// other for ever.
     Silence,
@@ -97,7 +100,10 @@ pub fn begin(
         return Begun::Now(question.reply(&Outcome::error(ResponseCode::BADVERS), 0));
     }
     match decide(&question, zone) {
-        Decided::Now(outcome) => Begun::Now(question.reply(&outcome, zone.turn())),
+        Decided::Now(outcome) => {
+            let reply = question.reply(&outcome, zone.turn());
+            if outcome.is_everybodys() { Begun::Always(reply, Box::default()) } else { Begun::Now(reply) }
+        }
         Decided::Forward(forwarder) => {
             match forwarder.forward(message, peer.ip(), transport == Transport::Tcp) {
                 Some(Forwarded::Now(reply)) => Begun::Now(reply),
@@ -130,6 +136,19 @@ pub fn begin(
             }
         }
         Decided::Summon(summons) => {
+            if let Some(outcome) = at_once(&question, &summons, received, zone, summoner) {
+                let reply = question.reply(&outcome, zone.turn());
+                let service = match &summons {
+                    Summons::Services(services, _) => services.first().map(|(service, _)| *service),
+                    Summons::Instance(_, host) => summoner.bound_to(host),
+                };
+                return match service
+                    .filter(|service| outcome.tells_one() && !zone.has_quiet_networks(*service))
+                {
+                    Some(service) => Begun::Always(reply, [service].into()),
+                    None => Begun::Now(reply),
+                };
+            }
             let (zone, summoner) = (Arc::clone(zone), summoner.clone());
             Begun::Later(Box::pin(async move {
                 let addresses = summons.carry_out(received, &summoner).await;
@@ -157,7 +176,7 @@ pub async fn reply(
     summoner: &Summoner,
 ) -> Option<Vec<u8>> {
     match begin(message, peer, transport, received, zone, summoner) {
-        Begun::Now(reply) => Some(reply),
+        Begun::Now(reply) | Begun::Always(reply, _) => Some(reply),
         Begun::Silence => None,
         Begun::Later(reply) => reply.await,
     }
@@ -288,6 +307,22 @@ impl<'z> Outcome<'z> {
         }
     }
 
+    /// Whether it is the same for everybody, for ever: records that are there and never in another order, or that there
+    /// are none. There is no end to names that do not exist.
+    fn is_everybodys(&self) -> bool {
+        let fixed = match &self.records {
+            Records::None => self.absent_from.is_some(),
+            Records::Set(set) => set.data.len() == 1,
+            Records::Addresses(..) | Records::Beyond(_) => false,
+        };
+        self.code == ResponseCode::NoError && fixed
+    }
+
+    /// Whether it tells a single address.
+    fn tells_one(&self) -> bool {
+        matches!(&self.records, Records::Addresses(_, Addresses { list, .. }) if list.len() == 1)
+    }
+
     fn failure(error: &SummonError) -> Self {
         let code = match error {
             SummonError::Failed { .. }
@@ -295,6 +330,7 @@ impl<'z> Outcome<'z> {
             | SummonError::Manual
             | SummonError::NoInstance { .. }
             | SummonError::NoHost
+            | SummonError::TooMany { .. }
             | SummonError::Busy => ErrorCode::Other,
             SummonError::ShuttingDown => ErrorCode::NotReady,
         };
@@ -414,10 +450,64 @@ fn decide<'z>(question: &Question, zone: &'z Zone) -> Decided<'z> {
     }
 }
 
+/// The outcome for which nothing has to be waited: of services that run, or of a client that may not start them.
+fn at_once<'z>(
+    question: &Question,
+    summons: &Summons,
+    received: Moment,
+    zone: &'z Zone,
+    summoner: &Summoner,
+) -> Option<Outcome<'z>> {
+    let addresses = match summons.warm(received, summoner) {
+        Some(addresses) => Ok(addresses),
+        None => Err(summons.may_start(received, question.source, summoner).err()?),
+    };
+    match zone.ask(question.name.wire(), question.class(), question.kind()) {
+        Verdict::Answer(answer) => Some(Outcome::with_addresses(&answer, addresses)),
+        Verdict::Elsewhere | Verdict::Refuse => None,
+    }
+}
+
 impl Summons {
+    /// The addresses, if all of them run already.
+    fn warm(&self, received: Moment, summoner: &Summoner) -> Option<Addresses> {
+        let mut addresses = Addresses { list: Vec::new(), ttl: u32::MAX };
+        let mut add = |service, address: Option<IpAddr>| {
+            let summoned = summoner.at_once(service, received)?;
+            addresses.list.push(address.unwrap_or(summoned.address.into()));
+            addresses.ttl = addresses.ttl.min(seconds(summoned.ttl));
+            Some(())
+        };
+        match self {
+            Summons::Instance(_, host) => {
+                let service = summoner.bound_to(host)?;
+                add(service, None)?;
+                summoner.told(service, received);
+            }
+            Summons::Services(services, told) => {
+                services.iter().try_for_each(|(service, address)| add(*service, Some(*address)))?;
+                services.iter().for_each(|(service, _)| summoner.told(*service, received));
+                addresses.ttl = addresses.ttl.min(told.ttl);
+                addresses.list.splice(0..0, told.list.iter().copied());
+            }
+        }
+        Some(addresses)
+    }
+
+    /// Whether `source` may make them run.
+    fn may_start(&self, received: Moment, source: IpAddr, summoner: &Summoner) -> Result<(), SummonError> {
+        match self {
+            Summons::Instance(instance, host) => {
+                summoner.may_start(summoner.bound_to(host).unwrap_or(*instance), received, source)
+            }
+            Summons::Services(services, _) => {
+                services.iter().try_for_each(|(service, _)| summoner.may_start(*service, received, source))
+            }
+        }
+    }
+
     /// Makes them run. Those that do are answered, if any does.
     async fn carry_out(self, received: Moment, summoner: &Summoner) -> Result<Addresses, SummonError> {
-        let seconds = |ttl: Duration| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
         let (services, mut addresses) = match self {
             Summons::Instance(instance, host) => {
                 let summoned = summoner.summon_for_host(instance, host, received.0).await?;
@@ -441,4 +531,8 @@ impl Summons {
             _ => Ok(addresses),
         }
     }
+}
+
+fn seconds(ttl: Duration) -> u32 {
+    u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)
 }

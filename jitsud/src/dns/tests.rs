@@ -9,14 +9,15 @@ use hickory_server::proto::op::{Edns, Message, MessageType, OpCode, Query, Respo
 use hickory_server::proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_server::proto::rr::{DNSClass, Name, RData, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Transport, Zone, reply, serve};
+use super::{Front, Limits, Sockets, Transport, Zone, reply};
 use crate::config::{self, Config};
 use crate::directory::Moment;
+use crate::succession::Succession;
 use crate::summoner::{Request, ServiceId, SummonError, Summoned, Summoner};
 
 /// Longer than any of these answers takes, and what "no answer" is waited for where nothing else can tell.
@@ -53,6 +54,14 @@ fn config() -> Config {
     loaded.config
 }
 
+/// None that these tests reach.
+fn limits() -> Arc<Limits> {
+    let mut node = config().node;
+    node.dns.queries.interval = Duration::ZERO;
+    node.dns.responses.interval = Duration::ZERO;
+    Arc::new(Limits::new(&node, *b"a secret 16 byte", Arc::default()))
+}
+
 /// A running server and the core behind it.
 struct Rig {
     udp: SocketAddr,
@@ -66,9 +75,8 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+        let mut sockets = Sockets::default();
+        let address = sockets.open("127.0.0.1:0".parse().unwrap(), &Succession::default()).unwrap();
         let (summoner, mut requests) = Summoner::new(64);
         let (summons, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let (count, gate) = (Arc::clone(&summons), Arc::clone(&release));
@@ -100,8 +108,9 @@ impl Rig {
         });
         let shutdown = CancellationToken::new();
         let zone = Arc::new(Zone::new(&config()).unwrap());
-        let server = tokio::spawn(serve(udp, tcp, zone, summoner, shutdown.clone()));
-        Rig { udp: udp_address, tcp: tcp_address, summons, release, shutdown, server }
+        let front = Front::new(zone, summoner, limits());
+        let server = tokio::spawn(Arc::new(front).serve(sockets, shutdown.clone()));
+        Rig { udp: address, tcp: address, summons, release, shutdown, server }
     }
 
     fn summons(&self) -> usize {
@@ -553,13 +562,13 @@ async fn tcp_serves_several_questions_per_connection() {
 async fn shutdown_ends_the_server_and_a_gone_core_is_no_disaster() {
     let rig = Rig::new().await;
     // The core goes with its channel: an unexpected request ends the loop in `Rig`.
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = udp.local_addr().unwrap();
+    let mut sockets = Sockets::default();
+    let address = sockets.open("127.0.0.1:0".parse().unwrap(), &Succession::default()).unwrap();
     let (summoner, requests) = Summoner::new(1);
     drop(requests);
     let zone = Arc::new(Zone::new(&config()).unwrap());
-    tokio::spawn(serve(udp, tcp, zone, summoner, rig.shutdown.clone()));
+    let front = Front::new(zone, summoner, limits());
+    tokio::spawn(Arc::new(front).serve(sockets, rig.shutdown.clone()));
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(address).await.unwrap();
     client.send(&question("www.jitsu.test.", RecordType::A).to_vec().unwrap()).await.unwrap();

@@ -282,6 +282,7 @@ impl Core {
     /// is wanted, it takes the place of all that at the next good moment.
     pub async fn run(mut self, mut requests: Requests, shutdown: CancellationToken, heir: Heir) {
         let (mut going_down, mut succession) = (false, None);
+        self.directory.share(Moment::now(), requests.warm());
         while !(going_down && self.lives.is_empty() && self.shells.are_gone()) {
             requests.changed(self.directory.serial());
             if let Some(patience) = succession
@@ -289,6 +290,7 @@ impl Core {
                 && self.gives_way(&requests, patience).await
             {
                 tracing::info!("the daemon begins anew; services run on");
+                self.directory.take_in(Moment::now());
                 self.put_counters_away();
                 let error = heir.begin();
                 tracing::error!(%error, "the daemon cannot begin anew, and goes on with what it has read before");
@@ -350,7 +352,10 @@ impl Core {
                 let ticket = self.ticket(answer);
                 self.input(Input::SummonForHost { instance, host, received: Moment(received), ticket });
             }
-            Request::Status { answer } => drop(answer.send(self.status())),
+            Request::Status { answer } => {
+                self.directory.take_in(Moment::now());
+                let _ = answer.send(self.status());
+            }
             Request::Start { service, answer } => {
                 self.input(Input::Start { service });
                 self.describe(service, answer);

@@ -52,6 +52,7 @@ fn status() -> NodeStatus {
         clock: ClockStatus::default(),
         xen: Xen::default(),
         packets: Default::default(),
+        dns: Default::default(),
         resources: Resources::default(),
         shells: ShellsStatus::default(),
         starts: StartsStatus::default(),

@@ -2,11 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
 
 use super::{ALWAYS, GENTLE, PAUSING};
 use crate::config::{Answer, Config, Start};
 use crate::directory::tests::{BOOT_TIMEOUT, IDLE, STOP_TIMEOUT};
 use crate::directory::*;
+use crate::summoner::Warm;
 
 pub const SERVICES: usize = 6;
 const MS: u64 = 1_000_000;
@@ -52,6 +54,8 @@ pub struct Seen {
     dead: u64,
     too_old: u64,
     answered_at_start: u64,
+    /// Answered by the front, without the directory.
+    told: u64,
     always: u64,
 }
 
@@ -69,12 +73,14 @@ impl Seen {
         self.dead += other.dead;
         self.too_old += other.too_old;
         self.answered_at_start += other.answered_at_start;
+        self.told += other.told;
         self.always += other.always;
     }
 
     pub fn check(&self) {
         let Seen { builds, outcomes, shutdowns, pauses, resumes, restores, .. } = *self;
-        let Seen { evicted, made_room, connected, dead, too_old, answered_at_start, always, .. } = *self;
+        let Seen { evicted, made_room, connected, dead, too_old, answered_at_start, told, always, .. } =
+            *self;
         let counts = [
             builds,
             shutdowns,
@@ -87,6 +93,7 @@ impl Seen {
             dead,
             too_old,
             answered_at_start,
+            told,
             always,
         ];
         assert!(counts.iter().chain(&outcomes).all(|count| *count > 10), "{self:?}");
@@ -133,6 +140,8 @@ pub struct World {
     /// Until when answers may be cached, by service.
     cached: [u64; SERVICES],
     surveyed: bool,
+    /// Who may be answered for without the directory.
+    pub warm: Arc<Warm>,
 }
 
 impl World {
@@ -150,6 +159,7 @@ impl World {
             signs: [0; SERVICES],
             cached: [0; SERVICES],
             surveyed: false,
+            warm: Arc::default(),
         }
     }
 
@@ -219,10 +229,16 @@ impl World {
             }
         };
         let Some(input) = self.become_input(happening) else { return true };
+        if self.tell(&input, directory) {
+            return true;
+        }
         self.note(&input, directory);
         let late = subject(&input).is_some_and(|incarnation| {
             directory.entries()[incarnation.service.0].incarnation() != incarnation
         });
+        if late {
+            directory.take_in(Moment(self.now));
+        }
         let before = if late { format!("{directory:?}") } else { String::new() };
         let effects = directory.handle(Moment(self.now), input.clone());
         if late {
@@ -235,6 +251,25 @@ impl World {
         self.check_states(directory);
         let due = directory.next_deadline();
         assert!(due.is_none_or(|due| next.is_some() || due.0 >= self.now), "a deadline was missed");
+        true
+    }
+
+    /// The front answers a question about who is ready, mostly.
+    fn tell(&mut self, input: &Input, directory: &Directory) -> bool {
+        let Input::Summon { service, .. } = *input else { return false };
+        let Some(summoned) = self.warm.look(service, Moment(self.now)) else { return false };
+        if self.random.chance(20) {
+            return false;
+        }
+        let entry = &directory.entries()[service.0];
+        assert_eq!((entry.state().phase(), summoned.address), (Phase::Ready, entry.service().address));
+        let until = self.now + summoned.ttl.as_nanos() as u64;
+        assert!(entry.service().is_woken() || entry.ends_at().is_none_or(|end| until <= end.0));
+        self.warm.tell(service, Moment(self.now));
+        self.signs[service.0] = self.now;
+        self.cached[service.0] = self.cached[service.0].max(until);
+        self.seen.told += 1;
+        self.seen.outcomes[0] += 1;
         true
     }
 
@@ -501,6 +536,7 @@ impl World {
             Err(SummonError::NoInstance { .. } | SummonError::NoHost) => {
                 unreachable!("there are no instances")
             }
+            Err(SummonError::TooMany { .. }) => panic!("the directory knows of no clients"),
         }] += 1;
     }
 

@@ -254,6 +254,11 @@ impl Zone {
         })
     }
 
+    /// Whether it is another answer for some sources than for others, if they ask for that service.
+    pub fn has_quiet_networks(&self, service: ServiceId) -> bool {
+        self.services.get(service.0).is_none_or(|served| !served.quiet.networks.is_empty())
+    }
+
     /// Looks a name of the zone up, and those that it is an alias of.
     fn follow(&self, name: &[u8], kind: RecordType) -> Answer<'_> {
         let mut aliases = Vec::new();

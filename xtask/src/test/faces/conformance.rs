@@ -6,18 +6,29 @@
 
 use super::super::Report;
 use super::Rehearsal;
+use super::rehearsal::Addresses;
 use crate::paths;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
 /// Debian's own interpreter: another one that comes first in PATH has no dnspython.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// The groups that are tried on this host: their names, and the configuration of each.
-const GROUPS: [(&str, &str); 2] = [("authority", AUTHORITY), ("forward", FORWARD)];
+/// The groups that are tried on this host: their names, the configuration of each, and where it is answered.
+const GROUPS: [(&str, &str, &str); 6] = [
+    ("authority", AUTHORITY, LOOPBACK),
+    ("forward", FORWARD, LOOPBACK),
+    ("server", SERVER, "0.0.0.0:0"),
+    ("ipv6", SERVER, "[::]:0"),
+    ("limits", include_str!("conformance/limits.toml"), LOOPBACK),
+    ("allow", include_str!("conformance/allow.toml"), LOOPBACK),
+];
+
+const LOOPBACK: &str = "127.0.0.1:0";
+const SERVER: &str = include_str!("conformance/server.toml");
 
 /// What the node under test knows, too.
 const AUTHORITY: &str = include_str!("conformance/authority.toml");
@@ -51,13 +62,21 @@ struct Line {
 
 /// Tries all groups against rehearsals of their own.
 pub fn on_this_host(report: &mut Report) -> Result<()> {
-    for (group, config) in GROUPS {
+    for (group, config, at) in GROUPS {
         let (name, config) = (format!("dns-{group}"), config.replace("NETWORK", &network()));
-        let started = report
-            .check(&format!("DNS, {group}: a rehearsal answers"), || Rehearsal::start(&name, &config, &[]));
+        let started = report.check(&format!("DNS, {group}: a rehearsal answers"), || {
+            Rehearsal::start(&name, &config, &["--dns", at])
+        });
         if let Some(rehearsal) = started {
-            let at = rehearsal.at;
-            try_group(group, &Target { udp: at.dns, tcp: at.dns, http: at.http, node: false }, "", report)?;
+            let Addresses { dns, http } = rehearsal.at;
+            // What is answered everywhere is asked here.
+            let host = match dns.ip() {
+                IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                host => host,
+            };
+            let dns = SocketAddr::new(host, dns.port());
+            try_group(group, &Target { udp: dns, tcp: dns, http, node: false }, "", report)?;
         }
     }
     Ok(())

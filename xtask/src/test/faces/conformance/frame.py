@@ -149,8 +149,9 @@ def wakes(services, name, kind="A", **options):
 def dig(*arguments, program="dig"):
     """What dig says. It is told the server, by the port that `+tcp` needs."""
     host, port = server.tcp if "+tcp" in arguments else server.udp
-    fixed = [program, f"@{host}", "-p", str(port), *arguments]
+    fixed = [program, f"@{host}", "-p", str(port)]
     fixed += ["+time=20", "+tries=1"] if program == "dig" else ["+time=20", "+retry=0"]
+    fixed += arguments
     done = subprocess.run(fixed, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert done.returncode == 0, f"{' '.join(fixed)}: {done.stdout}{done.stderr}"
     return done.stdout
