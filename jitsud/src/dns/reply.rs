@@ -158,7 +158,7 @@ pub fn begin(
                     Verdict::Elsewhere | Verdict::Refuse => Outcome::error(ResponseCode::ServFail),
                 };
                 if let Some((_, error)) = &outcome.error {
-                    tracing::info!(name = text(question.name.wire()), "cannot be summoned: {error}");
+                    tracing::debug!(name = text(question.name.wire()), "cannot be summoned: {error}");
                 }
                 Some(question.reply(&outcome, zone.turn()))
             }))

@@ -5,6 +5,7 @@
 
 mod creation;
 mod density;
+pub mod dns;
 mod http;
 mod idle;
 mod linux;
@@ -35,7 +36,10 @@ use std::process::Command;
 #[command(after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --json figures.json\n  \
                         cargo xtask bench --only cold --only warm\n  \
                         cargo xtask bench --from docs/bench/bench.json --out docs/bench")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Fewer sizes and runs of the same measurements, in five minutes on two idle CPUs
     #[arg(long)]
     quick: bool,
@@ -53,6 +57,13 @@ pub struct Args {
     from: Option<PathBuf>,
     #[command(flatten)]
     source: SourceArgs,
+}
+
+/// What is measured in another way.
+#[derive(clap::Subcommand)]
+enum Other {
+    /// DNS servers on this host, in wall time
+    Dns(dns::Args),
 }
 
 /// What can be measured by itself.
@@ -135,6 +146,9 @@ const QUICK: Plan = Plan {
 };
 
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(Other::Dns(args)) = &args.other {
+        return dns::run(args);
+    }
     let directory = args.out.clone().unwrap_or_else(|| paths::out("bench"));
     let report = match &args.from {
         Some(file) => read(file)?,

@@ -71,7 +71,11 @@ impl Resolver {
         self.ask_within(name, kind, PATIENCE)
     }
 
-    fn ask_within(&self, name: &str, kind: RecordType, patience: Duration) -> Result<Reply> {
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// As [`Resolver::ask`].
+    pub fn ask_within(&self, name: &str, kind: RecordType, patience: Duration) -> Result<Reply> {
         let question = Question::new(name, kind)?;
         let (sent, received, bytes) = self.exchange(question.as_bytes(), patience)?.with_context(|| {
             format!("asking for {kind} of {name}: no answer from {} in {} s", self.server, patience.as_secs())

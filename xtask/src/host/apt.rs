@@ -107,7 +107,7 @@ impl Privilege {
     }
 }
 
-struct Apt {
+pub(super) struct Apt {
     present: bool,
     /// Options that point apt to our private sources; empty where the host's own must do.
     options: Vec<String>,
@@ -116,7 +116,17 @@ struct Apt {
 }
 
 impl Apt {
-    fn prepare() -> Result<Self> {
+    /// Whether this host has apt-get.
+    pub(super) fn is_present(&self) -> bool {
+        self.present
+    }
+
+    /// Options that point apt to our private sources; none where the host's own must do.
+    pub(super) fn options(&self) -> &[String] {
+        &self.options
+    }
+
+    pub(super) fn prepare() -> Result<Self> {
         let present = Path::new("/usr/bin/apt-get").exists();
         let os = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let own = Self { present, options: Vec::new(), backports: None };

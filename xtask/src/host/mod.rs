@@ -3,6 +3,7 @@
 mod apt;
 pub mod rust_std;
 mod tools;
+pub mod unpacked;
 
 pub use apt::{provide, provide_for_fuzzing, provide_for_tests, provide_for_xen};
 pub use tools::{CROSS_GCC, QEMU, debian_keyring};

@@ -55,7 +55,7 @@ pub struct Args {
     /// Only the tests of the node
     #[arg(long)]
     node_only: bool,
-    /// The flood for 30 s instead of 3
+    /// The flood of packets for 30 s instead of 3, and that of DNS messages for 10 minutes instead of 8 s
     #[arg(long)]
     long: bool,
     /// Only tests with this in their names, without those that cargo runs
@@ -109,7 +109,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
         if args.filter.is_none() {
             host::run(report);
         }
-        faces::run(args.filter.as_deref(), report)?;
+        faces::run(args.filter.as_deref(), args.long, report)?;
     }
     if !args.host_only {
         let filter = args.filter.as_deref();

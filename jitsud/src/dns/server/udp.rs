@@ -100,7 +100,7 @@ impl Server {
             }
             Begun::Later(reply) => {
                 let Some(place) = self.waiting.place(peer.ip()) else {
-                    tracing::warn!(%peer, "DNS over UDP: too many questions wait; one is dropped");
+                    tracing::debug!(%peer, "DNS over UDP: too many questions wait; one is dropped");
                     return count(&front.counters.dropped);
                 };
                 let (socket, front) = (Arc::clone(&self.socket), Arc::clone(front));

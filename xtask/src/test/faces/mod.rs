@@ -9,6 +9,8 @@ mod metrics;
 pub mod node;
 mod page;
 mod rehearsal;
+mod soak;
+mod throughput;
 
 use super::{Report, matches};
 use anyhow::Result;
@@ -18,13 +20,16 @@ use std::cell::RefCell;
 /// A test: its name, which is what it shows, and what it does; what it returns is shown beside it.
 type Test = (&'static str, fn() -> Result<String>);
 
-/// Runs the tests that need no node, with `filter` in their names.
-pub fn run(filter: Option<&str>, report: &mut Report) -> Result<()> {
+/// Runs the tests that need no node, with `filter` in their names; the one that takes any time for minutes, if `long`.
+pub fn run(filter: Option<&str>, long: bool, report: &mut Report) -> Result<()> {
     println!("\nwhat faces the network, in rehearsal");
     if filter.is_none_or(|filter| filter.contains("conformance")) {
         conformance::on_this_host(report)?;
     }
-    for (name, test) in [&page::TESTS[..], &metrics::TESTS, &attacks::TESTS].concat() {
+    if matches(soak::NAME, filter) {
+        soak::run(long, report);
+    }
+    for (name, test) in [&page::TESTS[..], &metrics::TESTS, &attacks::TESTS, &throughput::TESTS].concat() {
         if matches(name, filter) {
             let note = RefCell::default();
             report.check_noting(name, &note, || {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -17,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The program, and where it answers. It ends with this value.
 pub struct Rehearsal {
     child: Child,
+    log: PathBuf,
     /// Its addresses.
     pub at: Addresses,
 }
@@ -68,7 +70,7 @@ impl Rehearsal {
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
         match serde_json::from_str(&line) {
-            Ok(at) => Ok(Rehearsal { child, at }),
+            Ok(at) => Ok(Rehearsal { child, log, at }),
             Err(_) => {
                 child.wait()?;
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -122,6 +124,11 @@ impl Rehearsal {
         let ended = self.child.try_wait().context("looking after the rehearsal")?;
         ensure!(ended.is_none(), "the rehearsal has ended");
         Ok(())
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> Result<String> {
+        std::fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())
     }
 
     /// Its resident memory in bytes, but for its program and libraries.
