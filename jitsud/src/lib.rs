@@ -21,6 +21,7 @@ pub mod histogram;
 pub mod led;
 mod listener;
 pub mod logging;
+pub mod mdns;
 pub mod net;
 pub mod node;
 pub mod random;

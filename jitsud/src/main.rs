@@ -27,7 +27,7 @@ use jitsud::store::socket;
 use jitsud::succession::{self, Succession};
 use jitsud::summoner::Summoner;
 use jitsud::text::chain;
-use jitsud::{afterwards, control, dns, random, status};
+use jitsud::{afterwards, control, dns, mdns, random, status};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, rlim_t};
 use nix::unistd::{close, sethostname};
@@ -231,6 +231,12 @@ async fn run(
         begin: wanted.clone(),
     };
     tokio::spawn(reloading.run(orders));
+    let mdns = config.node.mdns.then(|| {
+        let socket = mdns::Socket::open(&config.node.bridge, address)
+            .inspect_err(|error| tracing::warn!("nothing is announced on the link: {error}"));
+        let (config, summoner, shutdown) = (config.clone(), visible.clone(), shutdown.clone());
+        socket.map(|socket| tokio::spawn(mdns::serve(socket, config, summoner, shutdown)))
+    });
     core.dns_answers();
     toolstack.is_sound();
     tracing::info!(%address, domain = config.node.domain, services = config.services.len(), "ready");
@@ -272,6 +278,9 @@ async fn run(
     dns.await?;
     status.await?;
     control.await?;
+    if let Some(Ok(mdns)) = mdns {
+        mdns.await?;
+    }
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use jitsud::logging::{Log, Ring};
 use jitsud::store::socket;
 use jitsud::succession::Succession;
 use jitsud::summoner::Summoner;
-use jitsud::{control, dns, random, status};
+use jitsud::{control, dns, mdns, random, status};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -49,6 +49,9 @@ struct Args {
     /// Where jitsuctl is answered: a Unix socket that is made
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+    /// The interface on which the node is announced, if its configuration says so; it must have the node's address
+    #[arg(long)]
+    mdns: Option<String>,
     /// How long a domain takes to be built, in milliseconds
     #[arg(long, default_value_t = 3)]
     build_ms: u64,
@@ -87,6 +90,15 @@ async fn main() -> Result<()> {
     let services = loaded.config.services.iter().map(|service| service.name.clone()).collect();
     let control =
         answer_jitsuctl(args.control, services, log.ring().clone(), summoner.clone(), shutdown.clone());
+    let config = &loaded.config;
+    let announced = match args.mdns.filter(|_| config.node.mdns) {
+        Some(interface) => {
+            let socket = mdns::Socket::open(&interface, config.node.address);
+            let socket = socket.with_context(|| format!("mDNS on {interface}"))?;
+            tokio::spawn(mdns::serve(socket, config.clone(), summoner.clone(), shutdown.clone()))
+        }
+        None => tokio::spawn(async {}),
+    };
     let stage = stage::Stage::new(loaded, pace);
     tokio::select! {
         () = front.serve(sockets, shutdown.clone()) => {}
@@ -95,6 +107,8 @@ async fn main() -> Result<()> {
         result = control => return result,
         _ = terminate.recv() => {}
     }
+    shutdown.cancel();
+    announced.await?;
     Ok(())
 }
 

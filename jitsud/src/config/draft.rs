@@ -14,7 +14,7 @@ use super::quota::Quota;
 use super::reader::Line;
 use super::vif::{self, VifDraft};
 use super::{
-    Config, Disk, Dns, Key, Loaded, LogLevel, Node, Place, Problem, ReadyKey, Service, StaticRecord,
+    Config, Disk, Dns, Key, Loaded, LogLevel, Node, Offer, Place, Problem, ReadyKey, Service, StaticRecord,
     TimeServer, in_file_order,
 };
 
@@ -65,6 +65,8 @@ pub struct NodeDraft {
     pub log: LogLevel,
     /// See [`Node::dns`].
     pub dns: Dns,
+    /// See [`Node::mdns`].
+    pub mdns: bool,
     pub(super) lines: InterfaceLines,
 }
 
@@ -96,6 +98,7 @@ pub(super) struct Settings {
     pub name: String,
     pub dns: Vec<String>,
     pub instance_of: Option<String>,
+    pub announce: Vec<Offer>,
     pub address6: Option<Ipv6Addr>,
     pub kernel: PathBuf,
     pub ramdisk: Option<PathBuf>,
@@ -275,6 +278,7 @@ impl NodeDraft {
             syslog: self.syslog,
             log: self.log,
             dns: self.dns,
+            mdns: self.mdns,
         }
     }
 }
@@ -285,6 +289,7 @@ impl Settings {
             name: self.name,
             dns: self.dns,
             instance_of: self.instance_of,
+            announce: self.announce,
             address,
             address6: self.address6,
             mac,

@@ -13,6 +13,7 @@
 
 mod address;
 mod address6;
+mod announce;
 mod capture;
 mod check;
 mod disk;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 pub use self::capture::capture_services;
 pub use address::Addressing;
+pub use announce::Offer;
 pub use check::{Findings, check, read_draft};
 pub use disk::{Disk, DiskIdentity, DiskName, probe_disk};
 pub use draft::{Draft, Given, NodeDraft, Wanted};
@@ -121,6 +123,8 @@ pub struct Node {
     pub log: LogLevel,
     /// Whose questions are answered, and how many of them.
     pub dns: Dns,
+    /// Whether the node and its services are announced on the link.
+    pub mdns: bool,
 }
 
 /// Who knows the time.
@@ -149,6 +153,8 @@ pub struct Service {
     /// The names that summon it, in or equal to [`Node::domain`]: lower case, without final dots, at least one. They may
     /// be other services' too, and may begin with `*.`.
     pub dns: Vec<String>,
+    /// As what it is announced on the link, if the node announces anything.
+    pub announce: Vec<Offer>,
     /// It is one of several instances of this service, and runs for a host name that it is bound to.
     pub instance_of: Option<String>,
     /// Where it answers; inside the bridge's network and nobody else's.

@@ -7,9 +7,9 @@ use super::draft::InterfaceLines;
 use super::reader::{Field, Reader};
 use super::{NodeDraft, TimeServer, address, address6, capture, forward, limits, logs, names, quiet, quota};
 
-pub(super) const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 19] = [
     "name", "domain", "uplink", "address", "address6", "gateway", "bridge", "kernels", "ntp", "quota",
-    "summons", "held", "shells", "quiet", "forward", "syslog", "log", "dns",
+    "summons", "held", "shells", "quiet", "forward", "syslog", "log", "dns", "mdns",
 ];
 
 /// The zone of a node that is not told another one. `.test` never clashes with the real tree (RFC 6761).
@@ -55,6 +55,7 @@ pub fn read(reader: &mut Reader<'_, '_>) -> NodeDraft {
         syslog: logs::syslog(reader),
         log: logs::level(reader),
         dns: limits::read(reader),
+        mdns: reader.boolean("mdns", "mdns = true").unwrap_or(false),
         lines: InterfaceLines { uplink: reader.line_of("uplink"), bridge: reader.line_of("bridge") },
     }
 }

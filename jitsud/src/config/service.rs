@@ -7,15 +7,18 @@ use std::time::Duration;
 use super::draft::{ServiceDraft, Settings};
 use super::kernel::{self, Kernels, MAX_KERNELS};
 use super::reader::{Field, Line, Reader};
-use super::{NodeDraft, address, address6, capture, disk, dns, instances, keys, names, policy, vif};
+use super::{
+    NodeDraft, address, address6, announce, capture, disk, dns, instances, keys, names, policy, vif,
+};
 use crate::domain::DEFAULT_WEIGHT;
 
-pub(super) const KEYS: [&str; 31] = [
+pub(super) const KEYS: [&str; 32] = [
     "name",
     "dns",
     "address",
     "address6",
     "instances",
+    "announce",
     "kernel",
     "ramdisk",
     "memory",
@@ -118,6 +121,7 @@ pub fn read(
     let wait_for_key = keys::wait_for_key(reader);
     let listens_on = listens_on(reader);
     let keys = keys::keys(reader, &wait_for_key);
+    let announce = announce::read(reader);
     let vifs = vif::read(reader);
     let disks = disk::read(reader, &mut claims.disks, kernels);
 
@@ -130,6 +134,7 @@ pub fn read(
             name: name?,
             dns: dns?,
             instance_of: None,
+            announce,
             address6,
             kernel: image?.0,
             ramdisk: ramdisk.map(|(path, _)| path),

@@ -144,6 +144,7 @@ fn defaults_are_as_documented() {
         name: "www".to_owned(),
         dns: vec!["www.jitsu.test".to_owned()],
         instance_of: None,
+        announce: Vec::new(),
         address6: None,
         address: Ipv4Addr::new(10, 0, 2, 20),
         mac: Mac([0x00, 0x16, 0x3e, 0, 2, 20]),

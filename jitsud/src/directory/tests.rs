@@ -22,6 +22,7 @@ pub fn config(services: usize) -> Config {
         name: format!("s{index}"),
         dns: vec![format!("s{index}.jitsu.test")],
         instance_of: None,
+        announce: Vec::new(),
         address: address(index),
         address6: None,
         mac: Mac::of_address(address(index)),
@@ -70,6 +71,7 @@ pub fn config(services: usize) -> Config {
         syslog: None,
         log: LogLevel::default(),
         dns: Dns::default(),
+        mdns: false,
     };
     Config { node, services: (0..services).map(service).collect(), records: Vec::new() }
 }

@@ -24,7 +24,7 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "\ncolour = 1",
             "13: service www: unknown key \"colour\"; remove it; [[service]] knows name, dns, address, \
-             address6, instances, kernel, ramdisk, memory, vcpus, weight, cmdline, start, answer, response_delay, wake, tcp, udp, refuse, quiet, ttl, idle, min_uptime, max_uptime, boot_timeout, stop, stop_timeout, wait_for_key, listens_on, \
+             address6, instances, announce, kernel, ramdisk, memory, vcpus, weight, cmdline, start, answer, response_delay, wake, tcp, udp, refuse, quiet, ttl, idle, min_uptime, max_uptime, boot_timeout, stop, stop_timeout, wait_for_key, listens_on, \
              keys, vif, disk",
         ),
         // Names.
