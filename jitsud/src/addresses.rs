@@ -335,4 +335,36 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn upstream_servers_come_from_the_file_the_lease_or_the_gateway_and_are_never_the_node() {
+        let bytes = b"[node]\naddress = \"10.0.0.5/24\"\naddress6 = \"fd00::5/64\"\ngateway = \"10.0.0.1\"\n";
+        let kernels = config::Kernels {
+            card: None,
+            probe: &|_| Err(io::ErrorKind::NotFound.into()),
+            disk: &|_| Err(io::ErrorKind::NotFound.into()),
+        };
+        let draft = config::parse(bytes, std::path::Path::new("jitsu.toml"), &kernels).unwrap();
+        let addressing = draft.node.addressing.unwrap();
+        let mut node = draft.resolve(addressing, &[], PATIENCE).config.node;
+        let lease = |dns: &[[u8; 4]]| Lease {
+            addressing,
+            server: [10, 0, 0, 1].into(),
+            dns: dns.iter().map(|server| Ipv4Addr::from(*server)).collect(),
+            ntp: Vec::new(),
+            domain: None,
+            duration: PATIENCE,
+            renewal: PATIENCE,
+        };
+        let servers =
+            |list: &[&str]| Some(list.iter().map(|server| server.parse().unwrap()).collect::<Vec<_>>());
+        let of_lease = lease(&[[10, 0, 0, 5], [10, 0, 0, 2], [10, 0, 0, 3]]);
+        assert_eq!(upstreams(&node, Some(&of_lease)), servers(&["10.0.0.2:53", "10.0.0.3:53"]));
+
+        let listed = ["10.0.0.5:53", "[fd00::5]:53", "10.0.0.5:5353", "9.9.9.9:53"];
+        node.forward = Forward::To(listed.map(|server| server.parse().unwrap()).into());
+        assert_eq!(upstreams(&node, Some(&of_lease)), servers(&["10.0.0.5:5353", "9.9.9.9:53"]));
+        node.forward = Forward::Off;
+        assert_eq!(upstreams(&node, Some(&of_lease)), None);
+    }
 }

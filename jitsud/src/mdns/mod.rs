@@ -16,8 +16,8 @@
 //!
 //! Not here: asking others, IPv6 as transport, reverse names, several links.
 
-mod records;
-mod responder;
+pub mod records;
+pub mod responder;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -51,18 +51,25 @@ const FUZZERS: [Tool; 1] = [("c++", &["g++"])];
 /// DNS clients that others wrote.
 const DNS_CLIENTS: [Tool; 2] = [("dig", &["bind9-dnsutils"]), ("kdig", &["knot-dnsutils"])];
 
+/// What makes two hosts on a link.
+const LINKS: [Tool; 2] = [("ip", &["iproute2"]), ("unshare", &["util-linux"])];
+
 /// What tests need besides: those of the cards, those of the versions of Xen that are built from source, fuzzing, DNS,
 /// and the pages.
 pub fn missing_for_tests() -> Vec<Missing> {
     let tools = CHECKERS.into_iter().chain(XEN_BUILDERS).chain(FUZZERS).chain(DNS_CLIENTS).chain(BROWSERS);
-    missing_of(tools).into_iter().chain(dnspython()).chain(prometheus_client()).collect()
+    let tools = tools.chain(LINKS);
+    missing_of(tools).into_iter().chain(python_libraries()).chain(prometheus_client()).collect()
 }
 
-/// A DNS library, for the interpreter that the distribution has.
-fn dnspython() -> Option<Missing> {
-    match output("/usr/bin/python3", &["-c", "import dns.message"]) {
+/// Libraries for DNS and mDNS, for the interpreter that the distribution has.
+fn python_libraries() -> Option<Missing> {
+    match output("/usr/bin/python3", &["-c", "import dns.message, zeroconf"]) {
         Some(_) => None,
-        None => Some(Missing { what: "dnspython".into(), packages: &["python3", "python3-dnspython"] }),
+        None => Some(Missing {
+            what: "dnspython and zeroconf".into(),
+            packages: &["python3", "python3-dnspython", "python3-zeroconf"],
+        }),
     }
 }
 

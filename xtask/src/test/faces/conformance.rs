@@ -4,12 +4,13 @@
 //! To add a case, write a function with `@case("what it shows")` in a group's file. To add a group, add the file, its
 //! configuration beside it, and a line in [`GROUPS`].
 
-use super::super::Report;
-use super::Rehearsal;
+use super::super::{Report, log_file};
 use super::rehearsal::Addresses;
+use super::{Rehearsal, rehearsal};
 use crate::paths;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -35,6 +36,9 @@ const AUTHORITY: &str = include_str!("conformance/authority.toml");
 
 /// A node that asks two servers in [`network`].
 const FORWARD: &str = include_str!("conformance/forward.toml");
+
+/// A node that announces itself and its services.
+const MDNS: &str = include_str!("conformance/mdns.toml");
 
 /// Where a server is.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +83,20 @@ pub fn on_this_host(report: &mut Report) -> Result<()> {
             try_group(group, &Target { udp: dns, tcp: dns, http, node: false }, "", report)?;
         }
     }
-    Ok(())
+    on_a_link(report)
+}
+
+/// Tries the group "mdns" with two hosts on a link, which are network namespaces.
+fn on_a_link(report: &mut Report) -> Result<()> {
+    let config = paths::out("test").join("dns-mdns.toml");
+    paths::write_atomic(&config, MDNS.as_bytes())?;
+    let log = log_file("dns-mdns.log");
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", PYTHON, "-B"]);
+    command.arg(paths::root().join("xtask/src/test/faces/conformance/link.py"));
+    command.arg(rehearsal::program()?).arg(&config);
+    command.stderr(File::create(&log).with_context(|| log.display().to_string())?);
+    follow(command, "mdns", "", report)
 }
 
 /// Three numbers of a loopback network in which nobody else who tests at the same time has servers.
@@ -107,6 +124,11 @@ pub fn try_group(group: &str, target: &Target, prefix: &str, report: &mut Report
     if target.node {
         command.arg("--node");
     }
+    follow(command, group, prefix, report)
+}
+
+/// Runs what tries a group's cases.
+fn follow(mut command: Command, group: &str, prefix: &str, report: &mut Report) -> Result<()> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

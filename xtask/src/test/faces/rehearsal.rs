@@ -47,11 +47,7 @@ impl Rehearsal {
     /// # Errors
     /// When it does not get to answering.
     pub fn start(name: &str, config: &str, arguments: &[&str]) -> Result<Self> {
-        ensure!(*BUILT, "the rehearsal cannot be built; what cargo says to it is above");
-        let program = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| paths::root().join("target"), Into::into)
-            .join("debug/rehearsal");
-
+        let program = program()?;
         let folder = paths::out("test");
         let file = format!("{name}.toml");
         paths::write_atomic(&folder.join(&file), config.as_bytes())?;
@@ -139,6 +135,17 @@ impl Rehearsal {
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         Ok(kib.with_context(|| format!("{file} has no RssAnon"))? << 10)
     }
+}
+
+/// The program, built.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn program() -> Result<PathBuf> {
+    ensure!(*BUILT, "the rehearsal cannot be built; what cargo says to it is above");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths::root().join("target"), Into::into);
+    Ok(target.join("debug/rehearsal"))
 }
 
 impl Drop for Rehearsal {
