@@ -8,6 +8,7 @@
 mod captured;
 mod cards;
 mod config;
+mod control;
 mod density;
 mod faces;
 mod failures;
@@ -173,8 +174,14 @@ fn other_versions(
 /// The tests whose names, with `prefix`, match.
 fn chosen(prefix: &str, filter: Option<&str>) -> Vec<Test> {
     // In this order: what wants an idle node, what changes little, what fails on purpose, the killing of jitsud.
-    let groups: [&[Test]; 5] =
-        [&footprint::TESTS, &serving::TESTS, &lifecycle::TESTS, &failures::TESTS, &restart::TESTS];
+    let groups: [&[Test]; 6] = [
+        &footprint::TESTS,
+        &serving::TESTS,
+        &control::TESTS,
+        &lifecycle::TESTS,
+        &failures::TESTS,
+        &restart::TESTS,
+    ];
     groups.concat().into_iter().filter(|(name, _)| matches(&format!("{prefix}{name}"), filter)).collect()
 }
 
