@@ -13,7 +13,7 @@ pub const TESTS: [Test; 3] = [
 
 /// What jitsuctl prints, and its exit code.
 fn jitsuctl(context: &Context, arguments: &str) -> Result<(String, String)> {
-    let output = context.node().shell(&format!("jitsuctl {arguments} 2>&1; echo code $?"))?;
+    let output = context.node().shell(&format!("NO_COLOR=1 jitsuctl {arguments} 2>&1; echo code $?"))?;
     let (text, code) = output.rsplit_once("code ").unwrap_or_default();
     Ok((text.to_owned(), code.trim().to_owned()))
 }
@@ -53,7 +53,6 @@ fn life(context: &Context) -> Result<()> {
 fn check(context: &Context) -> Result<()> {
     let (text, code) = jitsuctl(context, "check /etc/jitsu.toml")?;
     ensure!(code == "5", "it ended with {code}: {text}");
-    // A terminal breaks no lines, but the console does not keep more of one than the kernel writes.
     for (line, mistake) in config::mistakes() {
         let place = format!("/etc/jitsu.toml:{line}: ");
         let told = text.lines().find(|told| told.starts_with(&place));
