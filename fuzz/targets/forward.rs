@@ -15,7 +15,8 @@ use libfuzzer_sys::fuzz_target;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 50));
 /// `www.example`, type A, with EDNS.
-const QUERY: &[u8] = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\x01\x03www\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\x80\0\0\0";
+const QUERY: &[u8] =
+    b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\x01\x03www\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\x80\0\0\0";
 
 fn check(question: &Question, reply: &[u8]) {
     assert!(reply.len() <= question.limit);

@@ -34,12 +34,13 @@ const DISK: usize = 64 << 10;
 type Test = (&'static str, fn(&Context) -> Result<()>);
 
 /// The tests, in order. After the last one there is no node any more.
-const TESTS: [Test; 6] = [
+const TESTS: [Test; 7] = [
     ("Linux: Debian's kernel serves a page from its disk, and switches itself off when asked", linux_serves),
     ("captured: an ordinary Linux is woken by a SYN, and answers that very connection", linux_is_captured),
     ("a guest is ready by the value of a key", ready_by_value),
     ("a guest that does not switch itself off when asked is destroyed", deaf_guest),
     ("builds that fail leave nothing behind", failed_builds),
+    ("IPv6: an ordinary Linux is woken by a SYN, and answers that very connection", linux_by_ipv6),
     ("Linux: a node that is switched off lets it switch itself off first", linux_ends),
 ];
 
@@ -173,10 +174,27 @@ fn linux_is_captured(context: &Context) -> Result<()> {
     ensure_as_before(node, &before)
 }
 
+fn linux_by_ipv6(context: &Context) -> Result<()> {
+    let (node, mark) = (&context.node, context.node.mark());
+    ensure!(node.status()?.service("linux")?.state == "off", "it is up");
+    // By the node itself, as any other host on its bridge. What it prints is the page.
+    node.send_line("wget -q -O - 'http://[fd00:6b::30]/' || echo no page")?;
+    let page = format!("disk-{}", context.token);
+    let what = "the page over IPv6";
+    let line =
+        node.await_line(mark, what, GUEST_BOOTS, |line| line.contains(&page) || line.starts_with("no page"))?;
+    ensure!(line.contains(&page), "wget says {line:?}");
+    let status = node.status()?;
+    let linux = status.service("linux")?;
+    let ready = linux.at("guest_ready")?.saturating_sub(linux.at("packet_received")?);
+    context.note.replace(Some(format!("ready {} ms after the packet", ms(ready))));
+    Ok(())
+}
+
 fn linux_ends(context: &Context) -> Result<()> {
     let (node, mark) = (&context.node, context.node.mark());
     node.resolver().a_within("linux.jitsu.test", GUEST_BOOTS)?.address()?;
-    node.await_state(mark, "linux", "ready")?;
+    node.summon("linux")?;
     node.send_line("poweroff")?;
     node.await_state(mark, "linux", "off")?;
     ensure_said(node, mark, "its domain switched itself off service=\"linux\"")?;
