@@ -64,8 +64,9 @@ const MAX_BOOT_TIMEOUT: u32 = 300;
 
 /// Where a zImage is put, counted from the beginning of memory; what is below holds page tables.
 const IMAGE_OFFSET: u64 = 0x8000;
-/// What a guest needs beside its image (bss, stack, heap, shared rings, device tree): 2 MiB.
-const BESIDE_IMAGE_MIB: u64 = 2;
+/// Bytes that a guest needs beside its image (bss, stack, heap, shared rings, device tree): what the unikernels shipped
+/// need under load. Others may need more.
+const BESIDE_IMAGE: u64 = 3 << 19;
 const MIB: u64 = 1 << 20;
 
 /// What is taken, and by whom.
@@ -287,7 +288,7 @@ fn keep_in_memory(
 }
 
 fn enough_memory(reader: &mut Reader<'_, '_>, memory: Option<Field<u32>>, image: u64, ramdisk: Option<u64>) {
-    let needed = (IMAGE_OFFSET + image + ramdisk.unwrap_or(0)).div_ceil(MIB) + BESIDE_IMAGE_MIB;
+    let needed = (IMAGE_OFFSET + image + ramdisk.unwrap_or(0) + BESIDE_IMAGE).div_ceil(MIB);
     let (given, line) = memory.map_or((DEFAULT_MEMORY_MIB, reader.line), |field| (field.value, field.line));
     let already_reported = memory.is_none() && reader.has("memory");
     if !already_reported && u64::from(given) < needed {

@@ -206,17 +206,17 @@ fn a_bad_service_is_left_out_and_explained() {
         (
             "ramdisk = \"linux\"\nmemory = 20",
             "13: service www: memory = 20 MiB is too little for a kernel of 300 KiB and a ramdisk of 20480 KiB; \
-             give at least memory = 23",
+             give at least memory = 22",
         ),
         // Numbers.
         (
-            "memory = 2",
-            "12: service www: memory = 2 MiB is too little for a kernel of 300 KiB; give at least memory = 3",
+            "memory = 1",
+            "12: service www: memory = 1 MiB is too little for a kernel of 300 KiB; give at least memory = 2",
         ),
         (
             "kernel = \"www\" => kernel = \"linux\"",
             "8: service www: memory = 16 MiB is too little for a kernel of 20480 KiB; \
-             give at least memory = 23",
+             give at least memory = 22",
         ),
         ("memory = 0", "12: service www: memory = 0 is out of range; give 1 to 2048 MiB"),
         ("memory = 4096", "12: service www: memory = 4096 is out of range; give 1 to 2048 MiB"),
