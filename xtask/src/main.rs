@@ -31,6 +31,7 @@ mod run;
 mod setup;
 mod test;
 mod ui;
+mod unikernel;
 mod xen;
 
 use clap::{Parser, Subcommand};
@@ -60,6 +61,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test: those of the host, then the node in QEMU
     Test(test::Args),
+    /// Make services of one's own: a folder of web pages becomes an image
+    Unikernel(unikernel::Args),
     /// Measure the paper's figures: tables and plots
     Bench(bench::Args),
     /// Run the fuzz targets, each for a while
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => return test::run(&args),
         Command::Ctl(args) => return ctl::run(&args).unwrap_or_else(|error| fail::report(&error)),
+        Command::Unikernel(args) => unikernel::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
     };

@@ -64,6 +64,11 @@ impl Task {
         Self { bar }
     }
 
+    /// Another part of the work has begun. Plain output keeps to its one line.
+    pub fn describe(&self, what: impl Into<String>) {
+        self.bar.set_message(what.into());
+    }
+
     /// `bytes` more have arrived, or are done.
     pub fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);

@@ -18,15 +18,17 @@ use jitsu_rt::smoltcp::iface::SocketSet;
 use jitsu_rt::smoltcp::time::{self, Instant};
 use jitsu_rt::xen::{event, shutdown};
 use jitsu_rt::{Guest, println};
-use web::http::{self, Request, Status};
+use web::response::{Response, Status};
 use web::server::{Patience, Server};
 use xen_sys::sched::ShutdownReason;
 
 const PORT: u16 = 80;
 
 /// Of one with `fault=patience`.
-const HOUR: Patience =
-    Patience { request: time::Duration::from_secs(3600), response: time::Duration::from_secs(3600) };
+const HOUR: Patience = {
+    let hour = time::Duration::from_secs(3600);
+    Patience { request: hour, idle: hour, response: hour, close: hour }
+};
 
 /// Bytes of `/long`.
 const LONG: usize = 1 << 16;
@@ -35,7 +37,7 @@ jitsu_rt::entry!(main);
 
 struct Faulty {
     fault: &'static str,
-    server: Server,
+    server: Server<'static>,
 }
 
 impl Service for Faulty {
@@ -44,22 +46,20 @@ impl Service for Faulty {
     fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> Option<Instant> {
         let fault = self.fault;
         self.server.poll(sockets, now, |request| {
-            if let Ok(Request { path, head }) = request {
-                fail(fault, path);
-                let long = if path == "/long" { "x".repeat(LONG) } else { String::from("not yet\n") };
-                return http::response(Status::Ok, "text/plain", &long, *head);
-            }
-            http::response(Status::BadRequest, "text/plain", "", false)
+            let name = request.path.name.as_str();
+            fail(fault, name);
+            let long = if name == "long" { "x".repeat(LONG) } else { String::from("not yet\n") };
+            Response::new(Status::Ok).text("text/plain", &long)
         })
     }
 }
 
-fn fail(fault: &str, path: &str) {
-    match (fault, path) {
-        ("late-crash", "/crash") => panic!("fault=late-crash: {path} was fetched"),
-        ("late-hang", "/hang") => hang(),
-        ("poweroff", "/end") => shutdown(ShutdownReason::POWEROFF),
-        ("reboot", "/end") => shutdown(ShutdownReason::REBOOT),
+fn fail(fault: &str, name: &str) {
+    match (fault, name) {
+        ("late-crash", "crash") => panic!("fault=late-crash: /{name} was fetched"),
+        ("late-hang", "hang") => hang(),
+        ("poweroff", "end") => shutdown(ShutdownReason::POWEROFF),
+        ("reboot", "end") => shutdown(ShutdownReason::REBOOT),
         _ => {}
     }
 }

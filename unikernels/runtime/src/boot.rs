@@ -14,6 +14,7 @@ use crate::arch::mmio::Mmio;
 use crate::clock::{self, Ticks};
 use crate::gic::Gic;
 use crate::heap;
+use crate::image;
 use crate::xen::grant::GrantTable;
 use crate::xen::page::SharedPage;
 use crate::xen::store::XenStore;
@@ -29,6 +30,8 @@ const FDT_MAGIC: u32 = 0xd00d_feed;
 pub struct Guest {
     /// What the domain builder has written for it.
     pub command_line: CommandLine<'static>,
+    /// What somebody has appended to its image; see [`serves_sites!`](crate::serves_sites).
+    pub appended: &'static [u8],
     /// The store.
     pub store: XenStore,
     /// Its grant table.
@@ -70,15 +73,16 @@ extern "C" fn jitsu_rt_start(tree: *const u8, entry: u64) -> ! {
     clock::init(Ticks(entry), machine.timer_frequency);
     let ram_end = machine.ram.start + machine.ram.size.min(MAPPED_RAM);
     let tree = tree.as_ptr_range();
-    // SAFETY: `entry.s` has mapped this RAM; in it are only the image, which the heap starts behind, and
-    // the device tree.
-    unsafe { heap::init(ram_end as usize, tree.start as usize..tree.end as usize) };
+    let (appended, heap_start) = image::appended(ram_end as usize);
+    // SAFETY: `entry.s` has mapped this RAM; in it are only the image and what is appended to it, which the heap starts
+    // behind, and the device tree.
+    unsafe { heap::init(heap_start..ram_end as usize, tree.start as usize..tree.end as usize) };
 
-    let guest = connect(&machine).unwrap_or_else(|error| panic!("{error}"));
+    let guest = connect(&machine, appended).unwrap_or_else(|error| panic!("{error}"));
     jitsu_rt_main(guest)
 }
 
-fn connect(machine: &Machine<'static>) -> Result<Guest, HypercallError> {
+fn connect(machine: &Machine<'static>, appended: &'static [u8]) -> Result<Guest, HypercallError> {
     let [distributor, cpu_interface] = [machine.gic_distributor, machine.gic_cpu_interface]
         // SAFETY: the device tree says that the interrupt controller is there; `Gic` is its only driver.
         .map(|registers| unsafe { Mmio::map(registers.start, registers.size) });
@@ -92,7 +96,7 @@ fn connect(machine: &Machine<'static>) -> Result<Guest, HypercallError> {
     unsafe { event::init(Gfn(region.0 + 1), gic)? };
 
     let store = XenStore::connect(ring(HVM_PARAM_STORE_PFN)?, port(HVM_PARAM_STORE_EVTCHN)?);
-    Ok(Guest { command_line: CommandLine::new(machine.bootargs), store, grants })
+    Ok(Guest { command_line: CommandLine::new(machine.bootargs), appended, store, grants })
 }
 
 /// The ring page that the domain builder names in a parameter.

@@ -1,4 +1,4 @@
-//! The heap: the RAM behind the image, except for the device tree.
+//! The heap: the RAM behind the image and what is appended to it, except for the device tree.
 #![allow(unsafe_code)]
 
 use core::ops::Range;
@@ -9,18 +9,12 @@ use talc::source::Manual;
 #[global_allocator]
 static HEAP: TalcLock<spin::Mutex<()>, Manual> = TalcLock::new(Manual);
 
-unsafe extern "C" {
-    /// The first page behind the image and its data, from the linker script.
-    static __heap_start: u8;
-}
-
-/// Gives the heap all RAM up to `ram_end`, except `reserved`.
+/// Gives the heap this RAM, except `reserved`.
 ///
 /// # Safety
 /// That RAM is mapped, is not used by anything else, and is not given twice.
-pub unsafe fn init(ram_end: usize, reserved: Range<usize>) {
-    let start = (&raw const __heap_start).addr();
-    for part in [start..reserved.start.min(ram_end), reserved.end.max(start)..ram_end] {
+pub unsafe fn init(ram: Range<usize>, reserved: Range<usize>) {
+    for part in [ram.start..reserved.start.min(ram.end), reserved.end.max(ram.start)..ram.end] {
         if part.start < part.end {
             // SAFETY: the caller vouches for the RAM; the two parts do not overlap.
             // A part that is too small to be of use is left alone.

@@ -16,6 +16,7 @@ pub mod clock;
 mod control;
 pub mod gic;
 mod heap;
+mod image;
 pub mod net;
 mod panic;
 pub mod service;
@@ -24,6 +25,7 @@ pub mod xen;
 pub use boot::Guest;
 pub use handover;
 pub use jitsu_rt_core::cmdline::CommandLine;
+pub use site;
 pub use smoltcp;
 
 /// Marks the image: it takes connections over, as this constant [`handover::Offer`] says. [`service::serve`] does the
@@ -37,6 +39,33 @@ macro_rules! takes_over {
             #[unsafe(link_section = ".zimage.table")]
             #[used]
             static MARK: [u32; $crate::handover::Offer::WORDS] = $offer.mark();
+        };
+    };
+}
+
+/// Marks the image: a site can be appended to it (the crate [`site`]), which is then [`Guest::appended`].
+#[macro_export]
+macro_rules! serves_sites {
+    () => {
+        const _: () = {
+            #[allow(unsafe_code)]
+            unsafe extern "C" {
+                /// Where in the image a site begins, from the linker script: an offset, not a place in memory.
+                static __appended_offset: u8;
+            }
+
+            /// A mark, which nobody reads through the pointer in it.
+            struct Mark($crate::site::Mark<*const u8>);
+
+            // SAFETY: the pointer stands for a number.
+            #[allow(unsafe_code)]
+            unsafe impl Sync for Mark {}
+
+            // SAFETY: the linker script keeps this section for entries of the zImage's table, of which this is one.
+            #[allow(unsafe_code)]
+            #[unsafe(link_section = ".zimage.table")]
+            #[used]
+            static MARK: Mark = Mark($crate::site::Mark::new(&raw const __appended_offset));
         };
     };
 }

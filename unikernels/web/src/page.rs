@@ -5,7 +5,8 @@ use alloc::string::String;
 use core::fmt::Write as _;
 use core::time::Duration;
 
-use crate::http::{self, Request, Status};
+use crate::request::Request;
+use crate::response::{Response, Status};
 
 /// Everything that the page shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,19 +21,16 @@ pub struct Page {
     pub token: String,
 }
 
-const TEXT: &str = "text/plain";
-const HTML: &str = "text/html";
-
 impl Page {
-    /// The response to a request, or to what should have been one.
-    pub fn respond(&self, request: &Result<Request, Status>) -> alloc::vec::Vec<u8> {
-        match request {
-            Ok(Request { path, head }) => match path.as_str() {
-                "/" => http::response(Status::Ok, HTML, &self.html(), *head),
-                "/healthz" => http::response(Status::Ok, TEXT, "ok\n", *head),
-                _ => http::response(Status::NotFound, TEXT, "404 Not Found\n", *head),
-            },
-            Err(status) => http::response(*status, TEXT, &format!("{}\n", status.line()), false),
+    /// The response to a request.
+    pub fn respond(&self, request: &Request<'_, '_>) -> Response<'static> {
+        match (request.path.name.as_str(), request.path.is_folder) {
+            // It is another one each time.
+            ("", _) => {
+                Response::new(Status::Ok).field("Cache-Control", "no-store").text("text/html", &self.html())
+            }
+            ("healthz", false) => healthy(),
+            _ => Response::plain(Status::NotFound),
         }
     }
 
@@ -56,6 +54,11 @@ impl Page {
     }
 }
 
+/// The response to whoever asks whether the service is well.
+pub fn healthy() -> Response<'static> {
+    Response::new(Status::Ok).field("Cache-Control", "no-store").text("text/plain", "ok\n")
+}
+
 /// Text as HTML.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -74,31 +77,37 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{self, Received};
+    use crate::response::Connection;
 
     fn page() -> Page {
         Page { name: "www".into(), domid: 7, boot_time: Duration::from_micros(12_034), token: "<a&b>".into() }
     }
 
-    fn respond(path: &str, head: bool) -> String {
-        let response = page().respond(&Ok(Request { path: path.into(), head }));
-        String::from_utf8(response).unwrap()
+    fn respond(target: &str) -> String {
+        let received = format!("GET {target} HTTP/1.0\r\n\r\n");
+        let mut room = request::NO_FIELDS;
+        let Received::Message(message) = request::parse(received.as_bytes(), &mut room) else {
+            panic!("{target}")
+        };
+        let pieces = page().respond(&message.request.unwrap()).into_pieces(false, Connection::Close);
+        pieces.iter().map(|piece| std::str::from_utf8(piece.bytes()).unwrap()).collect()
     }
 
     #[test]
     fn the_page_names_its_domain() {
-        let response = respond("/", false);
+        let response = respond("/");
         assert!(response.starts_with("HTTP/1.1 200 OK\r\n"));
         for part in ["Hello from www", ">7<", "12.034 ms", "&#60;a&#38;b&#62;"] {
             assert!(response.contains(part), "{part}: {response}");
         }
-        assert!(respond("/", true).ends_with("\r\n\r\n"));
     }
 
     #[test]
     fn other_paths() {
-        assert!(respond("/healthz", false).ends_with("\r\n\r\nok\n"));
-        assert!(respond("/x", false).starts_with("HTTP/1.1 404 "));
-        let refused = page().respond(&Err(Status::BadRequest));
-        assert!(refused.starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
+        assert!(respond("/healthz").ends_with("\r\n\r\nok\n"));
+        for target in ["/x", "/healthz/"] {
+            assert!(respond(target).starts_with("HTTP/1.1 404 "), "{target}");
+        }
     }
 }

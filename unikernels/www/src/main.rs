@@ -1,4 +1,8 @@
-//! The unikernel `www`: one page on port 80, and `/healthz`.
+//! The unikernel `www`: a web server on port 80.
+//!
+//! It serves the site that was appended to its image (`cargo xtask unikernel pack`), or a page about itself if there is
+//! none; and `/healthz`, unless the site has such a file. Clients may keep a site's files for `max-age=` seconds, which is
+//! on the command line; without it they ask each time whether a file has changed.
 #![no_std]
 #![no_main]
 
@@ -9,9 +13,11 @@ use core::time::Duration;
 
 use jitsu_rt::handover::Offer;
 use jitsu_rt::service::{self, Identity, Service};
+use jitsu_rt::site::Site;
 use jitsu_rt::smoltcp::iface::SocketSet;
 use jitsu_rt::smoltcp::time::Instant;
-use jitsu_rt::{CommandLine, Guest};
+use jitsu_rt::{CommandLine, Guest, println};
+use web::files::Files;
 use web::page::Page;
 use web::server::{CONNECTIONS, RECEIVE_BUFFER, Server};
 
@@ -19,6 +25,7 @@ use web::server::{CONNECTIONS, RECEIVE_BUFFER, Server};
 const PORT: u16 = 80;
 
 jitsu_rt::entry!(main);
+jitsu_rt::serves_sites!();
 jitsu_rt::takes_over!(Offer {
     ports: [PORT, 0, 0, 0],
     connections: CONNECTIONS as u16,
@@ -28,11 +35,13 @@ jitsu_rt::takes_over!(Offer {
 
 struct Www {
     page: Page,
-    server: Server,
+    files: Option<Files<'static>>,
+    server: Server<'static>,
 }
 
 impl Www {
     fn start(
+        files: Option<Files<'static>>,
         identity: Identity,
         command_line: CommandLine<'static>,
         sockets: &mut SocketSet<'static>,
@@ -43,7 +52,7 @@ impl Www {
             boot_time: Duration::ZERO,
             token: String::from(command_line.get("token").unwrap_or_default()),
         };
-        Www { page, server: Server::listen(sockets, PORT) }
+        Www { page, files, server: Server::listen(sockets, PORT) }
     }
 }
 
@@ -53,10 +62,30 @@ impl Service for Www {
     }
 
     fn poll(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> Option<Instant> {
-        self.server.poll(sockets, now, |request| self.page.respond(request))
+        let Www { page, files, server } = self;
+        server.poll(sockets, now, |request| match files {
+            Some(files) => files.respond(request),
+            None => page.respond(request),
+        })
     }
 }
 
+/// The site behind the image, if there is one.
+fn files(appended: &'static [u8], command_line: &CommandLine<'static>) -> Option<Files<'static>> {
+    if appended.is_empty() {
+        return None;
+    }
+    let site = Site::read(appended).unwrap_or_else(|error| panic!("{error}"));
+    println!("serves a site of {} files, {} KiB", site.files().len(), site.size().div_ceil(1024));
+    let max_age = command_line.get("max-age").map(|value| {
+        value.parse().unwrap_or_else(|_| panic!("max-age={value}: expected seconds, as in max-age=3600"))
+    });
+    Some(Files::new(site, max_age))
+}
+
 fn main(guest: Guest) -> ! {
-    service::serve(guest, Www::start)
+    let files = files(guest.appended, &guest.command_line);
+    service::serve(guest, |identity, command_line, sockets| {
+        Www::start(files, identity, command_line, sockets)
+    })
 }
