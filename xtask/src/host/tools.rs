@@ -42,6 +42,10 @@ const CHECKERS: [Tool; 4] = [
 const BROWSERS: [Tool; 3] =
     [("chromium", &["chromium"]), ("chromedriver", &["chromium-driver"]), ("npm", &["npm"])];
 
+/// Clients that others wrote, for the tests of the web server.
+const WEB_CLIENTS: [Tool; 3] =
+    [("curl", &["curl"]), ("h2load", &["nghttp2-client"]), ("ab", &["apache2-utils"])];
+
 /// What Xen's build needs beside compilers.
 const XEN_BUILDERS: [Tool; 3] = [("make", &["make"]), ("flex", &["flex"]), ("bison", &["bison"])];
 
@@ -55,11 +59,12 @@ const DNS_CLIENTS: [Tool; 2] = [("dig", &["bind9-dnsutils"]), ("kdig", &["knot-d
 const LINKS: [Tool; 2] = [("ip", &["iproute2"]), ("unshare", &["util-linux"])];
 
 /// What tests need besides: those of the cards, those of the versions of Xen that are built from source, fuzzing, DNS,
-/// and the pages.
+/// the pages, and the web server.
 pub fn missing_for_tests() -> Vec<Missing> {
-    let tools = CHECKERS.into_iter().chain(XEN_BUILDERS).chain(FUZZERS).chain(DNS_CLIENTS).chain(BROWSERS);
-    let tools = tools.chain(LINKS);
-    missing_of(tools).into_iter().chain(python_libraries()).chain(prometheus_client()).collect()
+    let builders = CHECKERS.into_iter().chain(XEN_BUILDERS).chain(FUZZERS);
+    let clients = DNS_CLIENTS.into_iter().chain(BROWSERS).chain(WEB_CLIENTS).chain(LINKS);
+    let libraries = python_libraries().into_iter().chain(prometheus_client());
+    missing_of(builders.chain(clients)).into_iter().chain(libraries).collect()
 }
 
 /// Libraries for DNS and mDNS, for the interpreter that the distribution has.

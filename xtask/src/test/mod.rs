@@ -24,6 +24,7 @@ mod serving;
 mod shells;
 mod starts;
 mod tools;
+mod www;
 
 // What `cargo xtask bench` measures with, too.
 pub use linux::guest;
@@ -125,6 +126,7 @@ fn run_all(args: &Args, report: &mut Report) -> Result<()> {
             faces::node::run(&image, filter, report)?;
             latency::run(&image, filter, report)?;
             captured::run(&image, filter, report)?;
+            www::run(&image, filter, report)?;
             flood::run(&image, args.long, filter, report)?;
             policies::run(&image, filter, report)?;
             shells::run(&image, filter, report)?;
