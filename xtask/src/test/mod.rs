@@ -24,6 +24,7 @@ mod serving;
 mod shells;
 mod starts;
 mod tools;
+mod watched;
 mod www;
 
 // What `cargo xtask bench` measures with, too.
@@ -106,8 +107,8 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn run_all(args: &Args, report: &mut Report) -> Result<()> {
+    crate::host::provide_for_tests()?;
     if !args.node_only {
-        crate::host::provide_for_tests()?;
         if args.filter.is_none() {
             host::run(report);
         }
@@ -176,10 +177,11 @@ fn other_versions(
 /// The tests whose names, with `prefix`, match.
 fn chosen(prefix: &str, filter: Option<&str>) -> Vec<Test> {
     // In this order: what wants an idle node, what changes little, what fails on purpose, the killing of jitsud.
-    let groups: [&[Test]; 6] = [
+    let groups: [&[Test]; 7] = [
         &footprint::TESTS,
         &serving::TESTS,
         &control::TESTS,
+        &watched::TESTS,
         &lifecycle::TESTS,
         &failures::TESTS,
         &restart::TESTS,

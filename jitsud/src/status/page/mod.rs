@@ -26,7 +26,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// What the browser may do with a page (Content Security Policy Level 3). A test compares the hashes.
 pub const SECURITY_POLICY: &str = "default-src 'none'; \
     style-src 'sha256-75Yr30Cd+YA4YhK7dkd9TL6LiHiKK6OAfN/aSNUKzJM='; \
-    script-src 'sha256-UtTKsuTh/mBZAylzffUYGEuV8rDM98N0zd/YqMFuAyE='; \
+    script-src 'sha256-E8UO5khCPyq4s3Bfl6xVHxwZkaylyfNym9gUnI90uP0='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A flash, as SVG in a data URL: without an icon browsers ask for one.

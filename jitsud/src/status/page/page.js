@@ -83,7 +83,7 @@
     stream.onerror = () => {
       const refused = stream.readyState === EventSource.CLOSED;
       say("no", "Offline");
-      if (refused) setTimeout(listen, 30000);
+      if (refused) setTimeout(listen, 10000);
     };
   };
 

@@ -69,11 +69,12 @@ enum Kind {
 }
 
 impl Attack {
-    /// Begins one with so many silent connections, beside those of other kinds; returns when all of them are open.
+    /// Begins one with so many silent connections, beside those of other kinds; returns when all of them are open. Who is
+    /// ended comes again if it `returns`.
     ///
     /// # Errors
     /// When this process cannot have so many files, or the port cannot be reached at all.
-    pub fn begin(target: SocketAddr, silent: usize) -> Result<Self> {
+    pub fn begin(target: SocketAddr, silent: usize, returns: bool) -> Result<Self> {
         let (_, most) =
             getrlimit(Resource::RLIMIT_NOFILE).context("looking up how many files may be open")?;
         setrlimit(Resource::RLIMIT_NOFILE, most, most).context("having more files open")?;
@@ -90,7 +91,7 @@ impl Attack {
             let clients: Vec<Client> = clients.collect::<Result<_>>()?;
             attack.opened.fetch_add(count as u64, Ordering::Relaxed);
             let (over, opened) = (Arc::clone(&attack.over), Arc::clone(&attack.opened));
-            attack.attackers.push(thread::spawn(move || go_on(clients, &over, &opened)));
+            attack.attackers.push(thread::spawn(move || go_on(clients, returns, &over, &opened)));
         }
         Ok(attack)
     }
@@ -168,20 +169,20 @@ impl Client {
     }
 }
 
-/// Attacks until it is over. Whoever is ended comes again.
-fn go_on(mut clients: Vec<Client>, over: &AtomicBool, opened: &AtomicU64) {
+/// Attacks until it is over. Whoever is ended comes again, or is gone.
+fn go_on(mut clients: Vec<Client>, returns: bool, over: &AtomicBool, opened: &AtomicU64) {
     while !over.load(Ordering::Relaxed) {
-        for client in &mut clients {
-            if !client.act() {
+        clients.retain_mut(|client| {
+            if over.load(Ordering::Relaxed) || client.act() {
+                return true;
+            }
+            if returns && let Ok(next) = Client::connect(client.target, client.kind, client.index) {
                 thread::sleep(PAUSE);
-                let Ok(next) = Client::connect(client.target, client.kind, client.index) else { continue };
                 *client = next;
                 opened.fetch_add(1, Ordering::Relaxed);
             }
-            if over.load(Ordering::Relaxed) {
-                return;
-            }
-        }
+            returns
+        });
         thread::sleep(BYTE);
     }
 }
@@ -209,7 +210,7 @@ fn others_are_served() -> Result<String> {
     let before = median_answer(&resolver, warm, QUESTIONS)?;
     let resident = node.resident()?;
 
-    let attack = Attack::begin(node.at.http, SILENT)?;
+    let attack = Attack::begin(node.at.http, SILENT, true)?;
     let during = median_answer(&resolver, warm, QUESTIONS)?;
     let mut most = node.resident()?;
     for path in ["/healthz", "/", "/service/s1", "/metrics", "/status"].repeat(ROUNDS) {

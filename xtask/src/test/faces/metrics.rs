@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -70,7 +71,7 @@ print(json.dumps([
 
 /// What the parser has understood.
 #[derive(Debug, Deserialize)]
-struct Family {
+pub struct Family {
     name: String,
     kind: String,
     help: String,
@@ -101,15 +102,8 @@ fn metrics() -> Result<String> {
     ask("one")?;
     node.await_states("ready", &GOOD)?;
 
-    let (mut answer, status) = (ureq::get(node.url("/metrics")).call()?, node.json("/status")?);
-    let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
-    ensure!(
-        kind.as_deref() == Some("text/plain; version=0.0.4; charset=utf-8"),
-        "its content type is {kind:?}"
-    );
-    let text = answer.body_mut().read_to_string()?;
-    let families = parse(&text)?;
-    check_families(&families)?;
+    let families = read(node.at.http)?;
+    let status = node.json("/status")?;
     check_starts(&families, &status)?;
     let value = |name: &str, labels: &[(&str, &str)]| value(&families, name, labels);
     for (name, requests) in [("one", 2), ("crowd", CROWD), ("broken", 1), ("never", 0)] {
@@ -122,6 +116,29 @@ fn metrics() -> Result<String> {
     }
     let samples: usize = families.iter().map(|family| family.samples.len()).sum();
     Ok(format!("{} families, {samples} samples", families.len()))
+}
+
+/// Fails unless the parser reads what the node at `node` has to say, and its starts add up; what it has understood.
+pub fn read(node: SocketAddr) -> Result<Vec<Family>> {
+    let url = format!("http://{node}/metrics");
+    let mut answer = ureq::get(&url).call().with_context(|| format!("reading {url}"))?;
+    let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
+    ensure!(
+        kind.as_deref() == Some("text/plain; version=0.0.4; charset=utf-8"),
+        "its content type is {kind:?}"
+    );
+    let families = parse(&answer.body_mut().read_to_string()?)?;
+    check_families(&families)?;
+    let value = |name: &str, labels: &[(&str, &str)]| value(&families, name, labels);
+    let (begun, mut sum) = (value("jitsu_starts_total", &[])?, value("jitsu_starts_under_way", &[])?);
+    for outcome in ["ready", "failed", "no_room", "cancelled"] {
+        sum += value("jitsu_starts_ended_total", &[("outcome", outcome)])?;
+    }
+    ensure!(begun == sum, "{begun} starts have begun, and {sum} are known");
+    let ready = value("jitsu_starts_ended_total", &[("outcome", "ready")])?;
+    let observed = value("jitsu_start_stage_seconds_count", &[("stage", "guest_ready")])?;
+    ensure!(ready == observed, "{ready} starts got ready, and {observed} are in the histogram");
+    Ok(families)
 }
 
 /// All that is asked of every family.

@@ -12,6 +12,11 @@ mod rehearsal;
 mod soak;
 mod throughput;
 
+pub use attacks::{Attack, median_answer};
+pub use browser::{Browser, SCREENS};
+pub use metrics::read as read_metrics;
+pub use page::seen;
+
 use super::{Report, matches};
 use anyhow::Result;
 use rehearsal::Rehearsal;

@@ -1,10 +1,11 @@
 //! The node's pages in a browser.
 
-use super::browser::{Browser, SCHEMES, SCREENS, Screen};
+use super::browser::{Browser, SCHEMES, SCREENS};
 use super::{Rehearsal, Test, axe};
 use crate::paths;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 /// The tests, in order.
 pub const TESTS: [Test; 5] = [
@@ -130,15 +131,15 @@ fn page_is_complete() -> Result<String> {
             }
         }
     }
-    ensure_quiet(&browser, &node)?;
+    ensure_quiet(&browser, node.at.http)?;
     Ok("pictures: out/test/page-*.png".to_owned())
 }
 
 /// Fails if the browser had something to complain about, or was sent elsewhere by a page.
-fn ensure_quiet(browser: &Browser, node: &Rehearsal) -> Result<()> {
+fn ensure_quiet(browser: &Browser, node: SocketAddr) -> Result<()> {
     let complaints = browser.complaints()?;
     ensure!(complaints.is_empty(), "the browser complains:\n{}", complaints.join("\n"));
-    let (requests, own) = (browser.requests()?, node.url("/"));
+    let (requests, own) = (browser.requests()?, format!("http://{node}/"));
     ensure!(requests.iter().any(|url| url.starts_with(&own)), "the browser's log has none of its requests");
     // Only the icon, which is in the page.
     let elsewhere = |url: &&String| !url.starts_with(&own) && !url.starts_with("data:image/svg+xml,");
@@ -197,55 +198,67 @@ fn check(browser: &Browser) -> Result<Value> {
 
 fn summon_is_seen() -> Result<String> {
     let browser = Browser::start()?;
-    SCREENS.into_iter().try_for_each(|screen| seen_on(&browser, screen))?;
+    for screen in SCREENS {
+        let node = Rehearsal::start("page", CONFIG, &[])?;
+        browser.show(screen, "light")?;
+        let summon = || node.resolver().a("wiki.jitsu.test").map(drop);
+        seen(&browser, node.at.http, ("wiki", "printer"), summon).context(screen.name)?;
+    }
     Ok(String::new())
 }
 
-fn seen_on(browser: &Browser, screen: Screen) -> Result<()> {
-    let node = Rehearsal::start("page", CONFIG, &[])?;
-    browser.show(screen, "light")?;
-    browser.open(&node.url("/"))?;
+/// Fails unless the summons of a service that is off is seen on the page of the node at `node`, while another service's link
+/// has the focus.
+pub fn seen(
+    browser: &Browser,
+    node: SocketAddr,
+    (service, focused): (&str, &str),
+    summon: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    browser.open(&format!("http://{node}/"))?;
     browser.wait(LIVE, &[])?;
     let before = browser.run(
-        "window.mark = {};
+        "const [service, focused] = arguments;
+        window.mark = {};
         window.shift = 0;
         new PerformanceObserver(list => {
             for (const entry of list.getEntries()) window.shift += entry.value;
         }).observe({ type: 'layout-shift' });
-        const state = document.querySelector('#service-wiki .state');
+        const row = document.getElementById(`service-${service}`);
+        const state = row.querySelector('.state');
         window.states = [state.innerText];
         window.ready = new Promise(done => new MutationObserver(() => {
             window.states.push(state.innerText);
-            if (state.dataset.state === 'ready') done();
+            const start = row.querySelector('.start').innerText;
+            const event = document.querySelector('.events li').innerText;
+            if (state.dataset.state === 'ready') done([start, event]);
         }).observe(state, { attributes: true, childList: true, characterData: true, subtree: true }));
-        document.querySelector('#service-printer a').focus();
+        document.querySelector(`#service-${focused} a`).focus();
         window.scrollTo(0, 120);
         return [document.activeElement.innerText, window.scrollY];",
-        &[],
+        &[json!(service), json!(focused)],
     )?;
-    ensure!(before == json!(["printer", 120]), "focus and scrolling are {before}");
-    node.resolver().a("wiki.jitsu.test")?;
+    ensure!(before[0] == focused, "focus and scrolling are {before}");
+    summon()?;
     let after = browser.wait(
-        "window.ready.then(() => requestAnimationFrame(() => setTimeout(() => done({
+        "window.ready.then(([start, event]) => requestAnimationFrame(() => setTimeout(() => done({
             where: [document.activeElement.innerText, window.scrollY],
             mark: typeof window.mark,
             states: window.states,
             shift: window.shift,
-            start: document.querySelector('#service-wiki .start').innerText,
-            event: document.querySelector('.events li').innerText,
+            start, event,
         }))))",
         &[],
     )?;
-    let on = screen.name;
-    ensure!(after["mark"] == "object", "{on}: the page has been loaded anew");
-    ensure!(after["states"][0] == "off", "{on}: the states were {}", after["states"]);
-    ensure!(after["where"] == before, "{on}: focus and scrolling went from {before} to {}", after["where"]);
+    ensure!(after["mark"] == "object", "the page has been loaded anew");
+    ensure!(after["states"][0] == "off", "the states were {}", after["states"]);
+    ensure!(after["where"] == before, "focus and scrolling went from {before} to {}", after["where"]);
     let (start, event) = (after["start"].as_str(), after["event"].as_str());
-    ensure!(start.is_some_and(|start| start.contains("ms")), "{on}: no time of the start: {after}");
-    ensure!(event.is_some_and(|event| event.contains("wiki")), "{on}: no event: {after}");
+    ensure!(start.is_some_and(|start| start.contains("ms")), "no time of the start: {after}");
+    ensure!(event.is_some_and(|event| event.contains(service)), "no event: {after}");
     let shift = after["shift"].as_f64().context("the browser measures no layout shift")?;
-    ensure!(shift <= MOST_SHIFT, "{on}: the layout has shifted by {shift}");
-    ensure_quiet(browser, &node)?;
+    ensure!(shift <= MOST_SHIFT, "the layout has shifted by {shift}");
+    ensure_quiet(browser, node)?;
     // The page goes before its node does.
     browser.open("about:blank")
 }
@@ -288,7 +301,7 @@ fn service_page() -> Result<String> {
         let drawn = page["stages"].as_array().is_some_and(|stages| stages.contains(&json!(stage)));
         ensure!(drawn && text("told").contains(stage), "{stage} is not in the timeline: {page}");
     }
-    ensure_quiet(&browser, &node)?;
+    ensure_quiet(&browser, node.at.http)?;
     Ok(String::new())
 }
 
@@ -308,6 +321,6 @@ fn without_scripts() -> Result<String> {
         let live = browser.run("return document.getElementById('live').innerText", &[])?;
         ensure!(live == "", "a script has run: {live}");
     }
-    ensure_quiet(&browser, &node)?;
+    ensure_quiet(&browser, node.at.http)?;
     Ok(String::new())
 }
