@@ -7,7 +7,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use crate::directory::Phase;
-use crate::schema::{NodeStatus, PacketStatus, ServiceStatus, StageTimes, StartsStatus};
+use crate::schema::{DnsStatus, NodeStatus, PacketStatus, ServiceStatus, StageTimes, StartsStatus};
 
 /// The format's media type.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,6 +19,7 @@ pub fn text(status: &NodeStatus) -> String {
     services(&mut text, &status.services);
     starts(&mut text, &status.starts);
     packets(&mut text, &status.packets);
+    dns(&mut text, &status.dns);
     text.0
 }
 
@@ -261,6 +262,43 @@ fn packets(text: &mut Exposition, packets: &PacketStatus) {
             "jitsu_capture_handed_over_total",
             "Connections that guests have gone on with.",
             packets.handed_over,
+        ),
+    ];
+    for (name, help, value) in counters {
+        text.single(name, Kind::Counter, help, Some(value));
+    }
+}
+
+fn dns(text: &mut Exposition, dns: &DnsStatus) {
+    let name = "jitsu_dns_messages_total";
+    text.family(name, Kind::Counter, "Messages that the DNS server has been sent.");
+    for (transport, count) in [("udp", dns.udp), ("tcp", dns.tcp)] {
+        text.sample(name, &[("transport", transport)], count);
+    }
+    let help = "DNS messages that were answered.";
+    text.single("jitsu_dns_answered_total", Kind::Counter, help, Some(dns.answered));
+    let name = "jitsu_dns_limited_total";
+    text.family(name, Kind::Counter, "DNS messages and responses that met a limit, by which.");
+    let limits = [
+        ("refused", dns.refused),
+        ("ignored", dns.ignored),
+        ("queries", dns.limited),
+        ("boots", dns.boots_limited),
+        ("slipped", dns.slipped),
+        ("suppressed", dns.suppressed),
+        ("dropped", dns.dropped),
+    ];
+    for (limit, count) in limits {
+        text.sample(name, &[("limit", limit)], count);
+    }
+    let help = "TCP connections of DNS clients that are open.";
+    text.single("jitsu_dns_connections", Kind::Gauge, help, Some(dns.open_connections));
+    let counters = [
+        ("jitsu_dns_connections_total", "TCP connections of DNS clients that were accepted.", dns.connections),
+        (
+            "jitsu_dns_connections_evicted_total",
+            "TCP connections of DNS clients that had to end for others.",
+            dns.evicted_connections,
         ),
     ];
     for (name, help, value) in counters {
