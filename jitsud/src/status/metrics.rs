@@ -294,7 +294,11 @@ fn dns(text: &mut Exposition, dns: &DnsStatus) {
     let help = "TCP connections of DNS clients that are open.";
     text.single("jitsu_dns_connections", Kind::Gauge, help, Some(dns.open_connections));
     let counters = [
-        ("jitsu_dns_connections_total", "TCP connections of DNS clients that were accepted.", dns.connections),
+        (
+            "jitsu_dns_connections_total",
+            "TCP connections of DNS clients that were accepted.",
+            dns.connections,
+        ),
         (
             "jitsu_dns_connections_evicted_total",
             "TCP connections of DNS clients that had to end for others.",

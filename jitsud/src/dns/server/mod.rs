@@ -73,8 +73,12 @@ impl Front {
 
     /// Whether a message is dealt with that has come to the node's address `local`.
     fn admit(&self, peer: SocketAddr, local: Option<IpAddr>, transport: Transport, now: Moment) -> Admission {
-        self.counters.message(transport);
-        self.limits.admit(now, peer.ip(), local)
+        let admission = self.limits.admit(now, peer.ip(), local);
+        // What is put off comes here again.
+        if !matches!((transport, admission), (Transport::Tcp, Admission::TooMuch(_))) {
+            self.counters.message(transport);
+        }
+        admission
     }
 
     /// Deals with a message as far as that takes no waiting.

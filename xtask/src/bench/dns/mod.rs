@@ -115,7 +115,9 @@ pub fn run(args: &Args) -> Result<()> {
 /// # Errors
 /// When a server does not answer, or answers wrongly.
 pub fn measure(plan: &Plan, profile: Profile) -> Result<Report> {
-    let unpacked = Unpacked::get("dns-servers", &servers::PACKAGES)?;
+    let packages: Vec<&str> =
+        [servers::CLIENT].into_iter().chain(plan.servers.iter().filter_map(|kind| kind.package())).collect();
+    let unpacked = Unpacked::get(&packages.join("+"), &packages)?;
     let rehearsal = build(profile)?;
     let folder = paths::out("dns-servers");
     let questions = folder.join("questions");

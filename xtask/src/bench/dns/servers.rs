@@ -20,8 +20,8 @@ pub const NAMES: u32 = 200;
 /// Seconds that answers may be cached.
 const TTL: u32 = 60;
 
-/// The packages that the servers and the client come from.
-pub const PACKAGES: [&str; 5] = ["dnsperf", "dnsmasq-base", "unbound", "knot", "nsd"];
+/// The client's package.
+pub const CLIENT: &str = "dnsperf";
 
 /// How long a server may take to begin.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,6 +58,17 @@ impl Kind {
             Kind::Unbound => "Unbound",
             Kind::Knot => "Knot DNS",
             Kind::Nsd => "NSD",
+        }
+    }
+
+    /// The package that it comes from; none for ours.
+    pub fn package(self) -> Option<&'static str> {
+        match self {
+            Kind::Jitsud => None,
+            Kind::Dnsmasq => Some("dnsmasq-base"),
+            Kind::Unbound => Some("unbound"),
+            Kind::Knot => Some("knot"),
+            Kind::Nsd => Some("nsd"),
         }
     }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 
 /// Debian's own interpreter: another one that comes first in PATH has no dnspython.
@@ -67,6 +67,10 @@ struct Line {
 /// Tries all groups against rehearsals of their own.
 pub fn on_this_host(report: &mut Report) -> Result<()> {
     for (group, config, at) in GROUPS {
+        if group == "ipv6" && UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            println!("DNS, {group}: not tried, for this host has no IPv6 (net.ipv6.conf.all.disable_ipv6)");
+            continue;
+        }
         let (name, config) = (format!("dns-{group}"), config.replace("NETWORK", &network()));
         let started = report.check(&format!("DNS, {group}: a rehearsal answers"), || {
             Rehearsal::start(&name, &config, &["--dns", at])
