@@ -268,6 +268,10 @@ pub struct ServiceStatus {
     /// Its IPv6 address, if it has one.
     #[serde(default)]
     pub address6: Option<Ipv6Addr>,
+    /// The host name that it runs for or, if it is off, has run for last; `null` for one that is no instance of a service,
+    /// or is nobody's.
+    #[serde(default)]
+    pub host: Option<String>,
     /// Its memory in MiB.
     pub memory_mib: u32,
     /// Its domain's number, while it has one.
@@ -461,6 +465,7 @@ impl ServiceStatus {
             dns: service.dns.clone(),
             address: service.address,
             address6: service.address6,
+            host: entry.host().map(str::to_owned),
             memory_mib: service.memory_mib,
             domid: state.domid().map(|domid| domid.0),
             cpu_ns: None,

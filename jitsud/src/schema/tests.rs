@@ -31,7 +31,7 @@ fn the_document_of_a_failed_service() {
     assert_eq!((&document["version"], &document["now_ns"]), (&json!(1), &json!(40)));
     let www = json!({
         "name": "www", "state": "failed", "reason": "no memory", "retry_at_ns": 1_000_000_030_u64,
-        "idle_at_ns": null, "ready_since_ns": null, "ends_at_ns": null, "start": "summon", "dns": ["www.jitsu.test"], "address": "10.0.2.20", "address6": null, "memory_mib": 16,
+        "idle_at_ns": null, "ready_since_ns": null, "ends_at_ns": null, "start": "summon", "dns": ["www.jitsu.test"], "address": "10.0.2.20", "address6": null, "host": null, "memory_mib": 16,
         "why": "no memory", "domid": null, "cpu_ns": null, "in_shell": false, "since_ns": 30, "starts": 1, "requests": 1, "wakes": 0, "failures": 1, "waiting": 0,
         "last_request_ns": 10, "last_packet_ns": null, "open_connections": 0,
         "last_start": [

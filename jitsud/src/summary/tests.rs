@@ -19,6 +19,7 @@ fn service(name: &str, last: u8) -> ServiceStatus {
         dns: vec![format!("{name}.jitsu.test"), format!("{name}2.jitsu.test")],
         address: [10, 0, 2, last].into(),
         address6: None,
+        host: None,
         memory_mib: 4,
         domid: None,
         cpu_ns: None,

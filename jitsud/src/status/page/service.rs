@@ -45,6 +45,7 @@ fn facts(service: &ServiceStatus, now: Now) -> Markup {
             (fact("Names", html! { @for (index, name) in service.dns.iter().enumerate() {
                 @if index > 0 { ", " } span.name { (name) }
             } }))
+            @if let Some(host) = &service.host { (fact("Host name", html! { span.name { (host) } })) }
             (fact("Started by", match service.start.as_str() {
                 "summon" => "queries and packets",
                 "always" => "the node",

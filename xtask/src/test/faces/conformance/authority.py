@@ -138,6 +138,8 @@ def instances():
     equal(sorted([alice, bob]), ["10.0.2.101", "10.0.2.102"])
     equal(data(ask("ALICE.users.jitsu.test")), [alice])
     equal(data(ask("bob.users.jitsu.test")), [bob])
+    hosts = {service("users-1")["host"], service("users-2")["host"]}
+    equal(hosts, {"alice.users.jitsu.test", "bob.users.jitsu.test"})
     reply = ask("carol.users.jitsu.test", use_edns=0)
     equal((rcode(reply), extended_error(reply)), ("SERVFAIL", (0, "all 2 instances are in use for other host names")))
     equal(data(ask("alice.users.jitsu.test")), [alice])
