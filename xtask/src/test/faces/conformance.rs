@@ -34,7 +34,7 @@ const SERVER: &str = include_str!("conformance/server.toml");
 /// What the node under test knows, too.
 const AUTHORITY: &str = include_str!("conformance/authority.toml");
 
-/// A node that asks two servers in [`network`].
+/// A node that asks two servers of the tests: `UPSTREAMS` is for them.
 const FORWARD: &str = include_str!("conformance/forward.toml");
 
 /// A node that announces itself and its services.
@@ -49,6 +49,8 @@ pub struct Target {
     pub tcp: SocketAddr,
     /// Its status port.
     pub http: SocketAddr,
+    /// Where the tests' own servers are to be, which it asks.
+    pub upstreams: [SocketAddr; 2],
     /// Whether it is the real node, which is reached from one address only.
     pub node: bool,
 }
@@ -71,7 +73,8 @@ pub fn on_this_host(report: &mut Report) -> Result<()> {
             println!("DNS, {group}: not tried, for this host has no IPv6 (net.ipv6.conf.all.disable_ipv6)");
             continue;
         }
-        let (name, config) = (format!("dns-{group}"), config.replace("NETWORK", &network()));
+        let (name, upstreams) = (format!("dns-{group}"), loopback());
+        let config = config.replace("UPSTREAMS", &format!("{upstreams:?}"));
         let started = report.check(&format!("DNS, {group}: a rehearsal answers"), || {
             Rehearsal::start(&name, &config, &["--dns", at])
         });
@@ -84,7 +87,7 @@ pub fn on_this_host(report: &mut Report) -> Result<()> {
                 host => host,
             };
             let dns = SocketAddr::new(host, dns.port());
-            try_group(group, &Target { udp: dns, tcp: dns, http, node: false }, "", report)?;
+            try_group(group, &Target { udp: dns, tcp: dns, http, upstreams, node: false }, "", report)?;
         }
     }
     on_a_link(report)
@@ -103,16 +106,28 @@ fn on_a_link(report: &mut Report) -> Result<()> {
     follow(command, "mdns", "", report)
 }
 
-/// Three numbers of a loopback network in which nobody else who tests at the same time has servers.
-fn network() -> String {
+/// Two places on this host for servers of the tests, where nobody else who tests at the same time has any: in a
+/// loopback network of their own.
+fn loopback() -> [SocketAddr; 2] {
     let [.., high, low] = std::process::id().to_be_bytes();
-    format!("127.{high}.{low}")
+    [1, 2].map(|last| SocketAddr::from(([127, high, low, last], 5300)))
 }
 
-/// The configuration of a node in QEMU that is tried by [`try_group`] with "authority".
-pub fn authority_of_node() -> String {
+/// Two such places that the node in QEMU reaches as ports of its gateway: each process has two of its own.
+pub fn behind_gateway() -> [SocketAddr; 2] {
+    let first = 20_000 + 2 * (std::process::id() % 5000) as u16;
+    [first, first + 1].map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// The configuration of a node in QEMU that is tried by [`try_group`] with "authority", and with "forward" and these
+/// servers; it announces itself, too.
+pub fn config_of_node(upstreams: &[SocketAddr; 2]) -> String {
+    let of_node = upstreams.map(|server| format!("10.0.2.2:{}", server.port()));
+    let (_, records) = FORWARD.split_once("[[record]]").unwrap_or_default();
+    let forward = format!("forward = {of_node:?}\nmdns = true\n");
     // Kernels of the image instead of pretended ones.
-    AUTHORITY.replace("kernel = \"fails\"", "kernel = \"faulty\"\ncmdline = \"fault=crash\"")
+    let config = AUTHORITY.replace("kernel = \"fails\"", "kernel = \"faulty\"\ncmdline = \"fault=crash\"");
+    format!("{}\n[[record]]{records}", config.replace("forward = \"off\"\n", &forward))
 }
 
 /// Tries the cases of a group. `prefix` stands before their names.
@@ -124,7 +139,9 @@ pub fn try_group(group: &str, target: &Target, prefix: &str, report: &mut Report
     for (option, address) in [("--udp", target.udp), ("--tcp", target.tcp), ("--http", target.http)] {
         command.arg(option).arg(address.to_string());
     }
-    command.arg("--network").arg(network());
+    for upstream in target.upstreams {
+        command.arg("--upstream").arg(upstream.to_string());
+    }
     if target.node {
         command.arg("--node");
     }

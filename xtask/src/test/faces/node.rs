@@ -1,7 +1,7 @@
 //! The conformance cases once more, on the node in QEMU; and what only shows there of names and addresses.
 
 use super::super::{LAST_LINES, Report, log_file, matches};
-use super::conformance::{Target, authority_of_node, try_group};
+use super::conformance::{Target, behind_gateway, config_of_node, try_group};
 use crate::client::{NodeSpec, RunningNode};
 use crate::image::Image;
 use crate::qemu::Start;
@@ -19,9 +19,10 @@ const PREFIX: &str = "conformance: ";
 type Test = (&'static str, fn(&RunningNode) -> Result<()>);
 
 /// What comes after the cases, with what they have left running.
-const TESTS: [Test; 3] = [
+const TESTS: [Test; 4] = [
     ("an instance finds its host name in XenStore", instance_knows_its_host),
     ("a host name has its instance also with the next jitsud", instance_is_kept),
+    ("the bridge is where questions by multicast come in", listens_to_the_link),
     ("the bridge has its IPv6 address, and a packet to a service's starts it", ipv6),
 ];
 
@@ -31,15 +32,18 @@ pub fn run(image: &Image, filter: Option<&str>, report: &mut Report) -> Result<(
         return Ok(());
     }
     let log = log_file("console-conformance.log");
+    let upstreams = behind_gateway();
     println!("\nthe node in QEMU, asked by others' DNS clients; console: {}", log.display());
-    let start = Start::configured(image.clone(), authority_of_node(), Vec::new());
+    let start = Start::configured(image.clone(), config_of_node(&upstreams), Vec::new());
     let spec = NodeSpec { start, icount: false, log, timeout: LIMIT };
     let boots = format!("{PREFIX}the node boots");
     let Some(node) = report.check(&boots, || RunningNode::boot(spec)) else { return Ok(()) };
-    let target =
-        Target { udp: node.resolver().address(), tcp: node.dns_over_tcp(), http: node.http(), node: true };
+    let (udp, tcp, http) = (node.resolver().address(), node.dns_over_tcp(), node.http());
+    let target = Target { udp, tcp, http, upstreams, node: true };
     let before = report.failed;
-    try_group("authority", &target, PREFIX, report)?;
+    for group in ["authority", "forward"] {
+        try_group(group, &target, PREFIX, report)?;
+    }
     for (name, test) in TESTS {
         report.check(&format!("{PREFIX}{name}"), || test(&node));
     }
@@ -87,4 +91,13 @@ fn ipv6(node: &RunningNode) -> Result<()> {
     // Its guest speaks IPv4 alone: what counts is that it is started.
     node.shell("timeout -s KILL 1 nc fd00:6a::33 80 </dev/null; true")?;
     node.await_state(mark, "packet", "ready")
+}
+
+fn listens_to_the_link(node: &RunningNode) -> Result<()> {
+    // 224.0.0.251 and 5353, as the kernel writes them (net/ipv4/igmp.c, net/ipv4/udp.c).
+    let groups = node.shell("sed -n '/br0/,/^[0-9]/p' /proc/net/igmp")?;
+    ensure!(groups.contains("FB0000E0"), "br0 is in no such group: {groups}");
+    let sockets = node.shell("cat /proc/net/udp")?;
+    ensure!(sockets.contains(":14E9 "), "nobody has the port: {sockets}");
+    Ok(())
 }

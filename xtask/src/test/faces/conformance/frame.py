@@ -22,12 +22,13 @@ PATIENCE = 20
 Case = namedtuple("Case", "name function host_only")
 cases = []
 
-# The command line: udp, tcp, http (each a host and a port), network (of loopback, for servers of tests), and whether it is the real node.
+# The command line: udp, tcp, http (each a host and a port), upstream (where the node expects the servers that it asks), and whether it is the real node.
 server = None
 
 
 def case(name, host_only=False):
-    """Makes a case. `host_only` if it needs several source addresses, or knows how long pretended domains take."""
+    """Makes a case. `host_only` if it needs several source addresses,
+    knows how long pretended domains take, or is about a node that forwards nothing."""
 
     def add(function):
         assert all(name != other.name for other in cases), name
@@ -51,7 +52,8 @@ def ask(name, kind="A", tcp=False, source=None, **options):
     message = name if isinstance(name, dns.message.Message) else question(name, kind, **options)
     host, port = server.tcp if tcp else server.udp
     send = dns.query.tcp if tcp else dns.query.udp
-    return send(message, host, PATIENCE, port, source=source)
+    # The node is reached through QEMU alone, which has one address.
+    return send(message, host, PATIENCE, port, source=None if server.node else source)
 
 
 def raw(message, tcp=False):

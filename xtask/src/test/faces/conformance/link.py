@@ -30,7 +30,7 @@ def main():
     with subprocess.Popen([rehearsal, *arguments], stdout=subprocess.PIPE) as node:
         at = json.loads(node.stdout.readline())
         script = os.path.join(os.path.dirname(__file__), "run.py")
-        cases = [sys.executable, "-B", script, "mdns", "--network", "127.0.0"]
+        cases = [sys.executable, "-B", script, "mdns"]
         for option, address in (("--udp", at["dns"]), ("--tcp", at["dns"]), ("--http", at["http"])):
             cases += [option, address]
         done = subprocess.run([*inside, *cases], env={**os.environ, "REHEARSAL": str(node.pid)})

@@ -1,4 +1,4 @@
-"""Tries a server: run.py GROUP --udp ADDRESS:PORT --tcp ADDRESS:PORT --http ADDRESS:PORT --network 127.1.2 [--node]
+"""Tries a server: run.py GROUP --udp ADDRESS:PORT --tcp ADDRESS:PORT --http ADDRESS:PORT [--upstream ADDRESS:PORT]... [--node]
 
 Prints a line of JSON for each case of the group, {"case": NAME} or {"case": NAME, "fault": TEXT}, and as the last one
 how many there were, {"cases": COUNT}. One case that goes wrong does not keep the others from being tried.
@@ -23,7 +23,7 @@ def main():
     parser.add_argument("group")
     for name in ("udp", "tcp", "http"):
         parser.add_argument("--" + name, type=endpoint, required=True)
-    parser.add_argument("--network", required=True, help="three numbers of a loopback network for servers of the tests")
+    parser.add_argument("--upstream", type=endpoint, action="append", help="where the node expects a server to ask")
     parser.add_argument("--node", action="store_true", help="the real node, behind QEMU")
     frame.server = server = parser.parse_args()
     importlib.import_module(server.group)

@@ -13,7 +13,6 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-PORT = 5300
 TRUTH = "192.0.2.80"
 LIE = "192.0.2.66"
 
@@ -128,8 +127,7 @@ def answer(server, tcp, message, guess):
     return true
 
 
-def serve(server, network):
-    place = (f"{network}.{server + 1}", PORT)
+def serve(server, place):
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.bind(place)
     elsewhere = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -168,6 +166,6 @@ def serve(server, network):
         threading.Thread(target=serving, daemon=True).start()
 
 
-def start(network):
-    for server in range(2):
-        serve(server, network)
+def start(places):
+    for server, place in enumerate(places):
+        serve(server, place)
