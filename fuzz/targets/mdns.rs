@@ -62,7 +62,8 @@ fuzz_target!(|input: &[u8]| {
     for effect in effects {
         match effect {
             Effect::Send(_, message) => drop(Message::from_vec(&message).expect("a message")),
-            Effect::Summon(_, ticket) => {
+            Effect::Summon(_, ticket, source) => {
+                assert_eq!(source, PEER);
                 let mut effects = Vec::new();
                 responder.summoned(ticket, Some(Duration::from_secs(60)), now, &mut effects);
                 assert_eq!(effects.len(), 1);

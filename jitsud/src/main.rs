@@ -207,8 +207,8 @@ async fn run(
     let upstreams = addresses::upstreams(&config.node, addresses.lease.as_ref());
     let forwarder = upstreams.map(|upstreams| Forwarder::new(&upstreams));
     let zone = Arc::new(dns::Zone::new(&config)?.forwarding(forwarder.clone()));
-    let limits = dns::Limits::new(&config.node, random::secret(), summoner.dns_counters());
-    let front = Arc::new(dns::Front::new(zone, summoner.clone(), Arc::new(limits)));
+    let limits = Arc::new(dns::Limits::new(&config.node, random::secret(), summoner.dns_counters()));
+    let front = Arc::new(dns::Front::new(zone, summoner.clone(), limits.clone()));
     let dns = tokio::spawn(front.serve(sockets, shutdown.clone()));
     let status = tokio::spawn(status::serve(http, summoner, shutdown.clone()));
     let (reload, orders) = mpsc::channel(1);
@@ -235,7 +235,7 @@ async fn run(
         let socket = mdns::Socket::open(&config.node.bridge, address)
             .inspect_err(|error| tracing::warn!("nothing is announced on the link: {error}"));
         let (config, summoner, shutdown) = (config.clone(), visible.clone(), shutdown.clone());
-        socket.map(|socket| tokio::spawn(mdns::serve(socket, config, summoner, shutdown)))
+        socket.map(|socket| tokio::spawn(mdns::serve(socket, config, summoner, limits, shutdown)))
     });
     core.dns_answers();
     toolstack.is_sound();

@@ -81,7 +81,8 @@ async fn main() -> Result<()> {
 
     let (summoner, requests) = Summoner::new(REQUESTS);
     let limits = dns::Limits::new(&loaded.config.node, random::secret(), summoner.dns_counters());
-    let front = Arc::new(dns::Front::new(zone, summoner.clone(), Arc::new(limits)));
+    let limits = Arc::new(limits);
+    let front = Arc::new(dns::Front::new(zone, summoner.clone(), limits.clone()));
     let shutdown = CancellationToken::new();
     let pace = stage::Pace {
         build: Duration::from_millis(args.build_ms),
@@ -95,7 +96,7 @@ async fn main() -> Result<()> {
         Some(interface) => {
             let socket = mdns::Socket::open(&interface, config.node.address);
             let socket = socket.with_context(|| format!("mDNS on {interface}"))?;
-            tokio::spawn(mdns::serve(socket, config.clone(), summoner.clone(), shutdown.clone()))
+            tokio::spawn(mdns::serve(socket, config.clone(), summoner.clone(), limits, shutdown.clone()))
         }
         None => tokio::spawn(async {}),
     };

@@ -64,8 +64,8 @@ pub struct Ticket(u64);
 pub enum Effect {
     /// Send this.
     Send(SocketAddrV4, Vec<u8>),
-    /// Make the service run, and say what has become of it.
-    Summon(ServiceId, Ticket),
+    /// Make the service run for somebody who asks from there, and say what has become of it.
+    Summon(ServiceId, Ticket, Ipv4Addr),
 }
 
 /// The names, and what goes on about each.
@@ -387,7 +387,7 @@ impl Responder {
                 self.next_ticket += 1;
                 let ticket = Ticket(self.next_ticket);
                 self.summons.insert(ticket, Summons { answer, to: to.clone() });
-                effects.push(Effect::Summon(service, ticket));
+                effects.push(Effect::Summon(service, ticket, *from.ip()));
             }
             match to {
                 Recipient::Plain(..) if !answers.is_empty() => {

@@ -1,8 +1,9 @@
 //! The socket, and the services that are started for who asks there.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
@@ -16,6 +17,8 @@ use super::records::hosts;
 use super::responder::{Effect, GROUP, PORT, Responder, Ticket};
 use crate::config::Config;
 use crate::directory::Moment;
+use crate::dns::Limits;
+use crate::dns::limits::Admission;
 use crate::random::Random;
 use crate::summoner::Summoner;
 
@@ -53,7 +56,14 @@ impl Socket {
 }
 
 /// Announces the node and its services until `shutdown`, and says goodbye then.
-pub async fn serve(Socket(socket): Socket, config: Config, summoner: Summoner, shutdown: CancellationToken) {
+/// Questions are within the same limits as those over DNS.
+pub async fn serve(
+    Socket(socket): Socket,
+    config: Config,
+    summoner: Summoner,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) {
     let (own, prefix) = (config.node.address, config.node.prefix);
     let responder = Responder::new(own, hosts(&config), Random::from_system(), Moment::now());
     let mut responder = match responder {
@@ -79,7 +89,10 @@ pub async fn serve(Socket(socket): Socket, config: Config, summoner: Summoner, s
             received = socket.recv_from(&mut buffer) => match received {
                 // Whoever is not on the link is answered nothing (RFC 6762, section 11).
                 Ok((length, SocketAddr::V4(from))) if link.contains_addr(from.ip()) => {
-                    responder.received(&buffer[..length], from, Moment::now(), &mut effects);
+                    let now = Moment::now();
+                    if limits.admit(now, IpAddr::V4(*from.ip()), None) == Admission::Yes {
+                        responder.received(&buffer[..length], from, now, &mut effects);
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -96,11 +109,15 @@ pub async fn serve(Socket(socket): Socket, config: Config, summoner: Summoner, s
         for effect in effects {
             match effect {
                 Effect::Send(to, message) => send(&socket, to, &message).await,
-                Effect::Summon(service, ticket) => {
+                Effect::Summon(service, ticket, source) => {
                     let (summoner, received) = (summoner.clone(), Moment::now());
+                    let may = limits.may_start(received, IpAddr::V4(source)).is_ok();
                     summons.spawn(async move {
-                        let outcome = summoner.summon(service, received.0).await;
-                        (ticket, outcome.ok().map(|summoned| summoned.ttl))
+                        let outcome = match may {
+                            true => summoner.summon(service, received.0).await.ok(),
+                            false => None,
+                        };
+                        (ticket, outcome.map(|summoned| summoned.ttl))
                     });
                 }
             }

@@ -99,7 +99,7 @@ impl Bench {
                     assert!(message.len() <= 1400, "{} bytes", message.len());
                     self.sent.push((to, Message::from_vec(&message).unwrap()));
                 }
-                Effect::Summon(service, ticket) => self.summons.push((service, ticket)),
+                Effect::Summon(service, ticket, _) => self.summons.push((service, ticket)),
             }
         }
     }
