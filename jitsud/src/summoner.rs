@@ -136,11 +136,11 @@ pub enum Request {
         /// Where they go, oldest first.
         answer: oneshot::Sender<Vec<EventStatus>>,
     },
-    /// Let somebody read along what the service's guest says.
+    /// Let somebody read along what the service's guest says, or read what its last one has said.
     Console {
         /// Which.
         service: ServiceId,
-        /// Where that is to be read; `None` when it has no guest.
+        /// Where that is to be read; `None` when nothing is there of any.
         answer: oneshot::Sender<Option<Follower>>,
     },
 }
@@ -316,7 +316,8 @@ impl Summoner {
         self.ask(|answer| Request::Events { after, answer }).await
     }
 
-    /// What the service's guest says, while it has one; `None` otherwise, and when the core is gone.
+    /// What the service's guest says, or its last one has said; `None` when nothing is there of any, and when the core
+    /// is gone.
     pub async fn console(&self, service: ServiceId) -> Option<Follower> {
         self.ask(|answer| Request::Console { service, answer }).await.flatten()
     }

@@ -155,6 +155,11 @@ impl Follower {
         Said { first, lines, unfinished }
     }
 
+    /// Whether both are of the same guest.
+    pub fn is_same(&self, other: &Follower) -> bool {
+        Arc::ptr_eq(&self.kept.0, &other.kept.0)
+    }
+
     /// Waits until the guest has said something more; `false` when it never will. Cancel safe.
     pub async fn more(&mut self) -> bool {
         self.said.changed().await.is_ok()

@@ -226,19 +226,22 @@ async fn events(from: From, desk: &Desk, client: &mut Client) -> io::Result<()> 
 /// Of one life after the other.
 async fn console(service: ServiceId, from: From, desk: &Desk, client: &mut Client) -> io::Result<()> {
     let mut changes = desk.summoner.changes();
-    let mut from = Some(from);
+    let mut told: Option<Follower> = None;
     loop {
         changes.mark_unchanged();
-        if let Some(follower) = desk.summoner.console(service).await {
-            let of_life = from.take().unwrap_or(From { follow: true, ..From::default() });
-            if !read_along(follower, of_life, client).await? {
-                return client.done().await;
-            }
-        } else if from.is_some_and(|from| !from.follow) {
+        let console = desk.summoner.console(service).await;
+        let is_told = |console: &Follower| told.as_ref().is_some_and(|told| told.is_same(console));
+        if let Some(console) = console.filter(|console| !is_told(console)) {
+            let all = From { follow: true, ..From::default() };
+            read_along(console.clone(), if told.is_none() { from } else { all }, client).await?;
+            told = Some(console);
+        } else if !from.follow {
             let name = &desk.services[service.0];
-            return client
-                .error(ErrorKind::State, format!("{name} has no guest that could say anything"))
-                .await;
+            let message = format!("{name} has had no guest lately that could have said anything");
+            return client.error(ErrorKind::State, message).await;
+        }
+        if !from.follow {
+            return client.done().await;
         }
         // The next one's comes with the service's next state.
         if changes.changed().await.is_err() {
@@ -247,8 +250,8 @@ async fn console(service: ServiceId, from: From, desk: &Desk, client: &mut Clien
     }
 }
 
-/// Tells what a guest says, to its end if it is followed; `false` when it is not.
-async fn read_along(mut follower: Follower, from: From, client: &mut Client) -> io::Result<bool> {
+/// Tells what a guest says, to its end if it is followed.
+async fn read_along(mut follower: Follower, from: From, client: &mut Client) -> io::Result<()> {
     let (mut told, mut ended) = (None, false);
     loop {
         let said = follower.said();
@@ -270,7 +273,7 @@ async fn read_along(mut follower: Follower, from: From, client: &mut Client) -> 
         }
         told = Some(last);
         if ended || !from.follow {
-            return Ok(ended);
+            return Ok(());
         }
         ended = !follower.more().await;
     }

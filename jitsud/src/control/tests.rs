@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(20);
 struct Node {
     folder: TempDir,
     log: Ring,
-    console: mpsc::UnboundedSender<Option<ConsoleLog>>,
+    console: mpsc::UnboundedSender<ConsoleLog>,
     reloads: mpsc::Receiver<Reload>,
 }
 
@@ -54,7 +54,7 @@ fn node() -> Node {
             requests.changed(directory.serial());
             let mut inputs = Vec::new();
             tokio::select! {
-                Some(next) = consoles.recv() => said = next,
+                Some(next) = consoles.recv() => said = Some(next),
                 request = requests.recv() => match request {
                     Some(Request::Start { service, answer }) => {
                         inputs = directory.handle(Moment::now(), Input::Start { service });
@@ -214,7 +214,7 @@ async fn a_console_is_followed_over_lives() {
     assert_eq!(peer.all().await[0]["error"]["kind"], json!("state"));
     let first = ConsoleLog::private();
     first.push(b"one\ntwo\nthr");
-    node.console.send(Some(first.clone())).expect("told");
+    node.console.send(first.clone()).expect("told");
     yield_now().await;
     peer.ask(json!({ "do": "console", "service": "s0", "last": 2, "follow": true })).await;
     let said = |number: u64, text: &str, unfinished: bool| {
@@ -227,7 +227,7 @@ async fn a_console_is_followed_over_lives() {
     first.push(b"nd");
     let second = ConsoleLog::private();
     second.push(b"again\n");
-    node.console.send(Some(second)).expect("told");
+    node.console.send(second).expect("told");
     yield_now().await;
     drop(first);
     assert_eq!(peer.next().await, said(4, "the end", true));

@@ -18,7 +18,7 @@ mod template;
 mod toolstack;
 mod traffic;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ use crate::capture::{self, Captor, handover};
 use crate::card::Card;
 use crate::clock::Clock;
 use crate::config::{HOST_KEY, Key, Loaded, ReadyKey};
+use crate::console::Follower;
 use crate::directory::{
     Death, Directory, Effect, Entry, Incarnation, Input, Moment, Phase, Room, Stage, Standing, State,
     Statistics, Ticket,
@@ -84,6 +85,9 @@ impl Heir {
     }
 }
 
+/// Guests that are gone whose last words are kept, each 16 KiB.
+const ENDED_CONSOLES: usize = 16;
+
 /// What happened outside the core.
 #[derive(Debug)]
 enum Report {
@@ -121,6 +125,8 @@ pub struct Core {
     frames: Option<u64>,
     exceptions: watch::Receiver<()>,
     lives: HashMap<Incarnation, Life>,
+    /// What guests have said that are gone, the last one first.
+    said: VecDeque<(ServiceId, Follower)>,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Summoned, SummonError>>>,
     next_ticket: u64,
     reports: Reports,
@@ -175,6 +181,7 @@ impl Core {
             captor,
             shells,
             lives: HashMap::new(),
+            said: VecDeque::new(),
             tickets: HashMap::new(),
             next_ticket: 0,
             reports: estate.reports,
@@ -371,10 +378,24 @@ impl Core {
             }
             Request::Console { service, answer } => {
                 let entry = self.directory.entries().get(service.0);
-                let life = entry.and_then(|entry| self.lives.get(&entry.incarnation()));
-                let _ = answer.send(life.and_then(Life::follow_console));
+                let _ = answer.send(entry.and_then(|entry| self.console(entry.incarnation())));
             }
         }
+    }
+
+    /// What a life's guest says; what the service's last one has said if that one says nothing yet.
+    fn console(&self, incarnation: Incarnation) -> Option<Follower> {
+        let ended = || self.said.iter().find(|(service, _)| *service == incarnation.service);
+        let says = self.lives.get(&incarnation).and_then(Life::follow_console);
+        says.or_else(|| ended().map(|(_, said)| said.clone()))
+    }
+
+    /// Keeps what an ended life's guest has said, until there are too many.
+    fn keep_console(&mut self, incarnation: Incarnation, life: &Life) {
+        let Some(said) = life.follow_console() else { return };
+        self.said.retain(|(service, _)| *service != incarnation.service);
+        self.said.truncate(ENDED_CONSOLES - 1);
+        self.said.push_front((incarnation.service, said));
     }
 
     /// Tells how a service is; nothing if there is no such service.
@@ -708,7 +729,8 @@ impl Core {
         match (info, life.ending()) {
             (None, true) => {
                 if life.has_ended() {
-                    self.lives.remove(&incarnation);
+                    let life = self.lives.remove(&incarnation);
+                    life.iter().for_each(|life| self.keep_console(incarnation, life));
                     self.shells.pool.has_room();
                     self.captor.detach(incarnation.service);
                     self.input(Input::Stopped { incarnation });

@@ -47,6 +47,8 @@ pub struct Versions {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Boot {
+    /// When the daemon began.
+    pub jitsud_started_ns: Option<u64>,
     /// From Xen's making of dom0 to the first moment at which DNS answers.
     pub dns_answering_since_dom0_ns: Option<u64>,
     /// What the boot script says the board is.

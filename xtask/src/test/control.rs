@@ -42,6 +42,8 @@ fn life(context: &Context) -> Result<()> {
     ensure!(attached.contains("the input has ended"), "{attached}");
     let stopped = succeed(context, "stop brief")?;
     ensure!(stopped.starts_with("brief is off"), "{stopped}");
+    let said = succeed(context, "logs brief")?;
+    ensure!(said.contains("ready on"), "when it has ended, its console has {said:?}");
     let events = succeed(context, "events -n 2 --json")?;
     let last: Vec<Value> = events.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     ensure!(last.len() == 2 && last[1]["to"] == "off" && last[0]["service"] == "brief", "{events}");
@@ -76,7 +78,7 @@ fn others(context: &Context) -> Result<()> {
         ensure!(code == wanted, "jitsuctl {arguments} ended with {code}: {text}");
     }
     let (text, code) = jitsuctl(context, "logs cycle0")?;
-    ensure!(code == "1" && text.contains("has no guest"), "it ended with {code}: {text}");
+    ensure!(code == "1" && text.contains("has had no guest"), "it ended with {code}: {text}");
     ensure!(succeed(context, "completions bash")?.contains("_jitsuctl"), "no completions");
     Ok(())
 }

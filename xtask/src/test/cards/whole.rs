@@ -6,12 +6,16 @@ use crate::card::layout::DATA;
 use crate::client::{Fallback, Mark, NodeSpec, RunningNode};
 use crate::qemu::Start;
 use anyhow::{Context, Result, ensure};
+use probe::dns::RecordType;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 /// The tests, in order.
 pub const TESTS: [Test; 4] = [
-    ("as built, from the boot ROM to a page; its data partition grows", as_built),
+    (
+        "as built, from the boot ROM to a page; its data partition grows; it takes another jitsu.toml",
+        as_built,
+    ),
     ("a/kernel cut off, data partition garbage, own address, one more service", changed_and_damaged),
     ("a broken jitsu.toml costs what is broken, and its lines are named", broken_configuration),
     ("no jitsu.toml, and the node does as if it were the one that came with it", no_configuration),
@@ -19,6 +23,9 @@ pub const TESTS: [Test; 4] = [
 
 /// Bytes that are left when a kernel has been cut off.
 const STUMP: u64 = 1_000_000;
+
+/// What is added to the jitsu.toml of a card: the last table in it is that of www.
+const TTL: &str = "ttl = 9\n";
 
 fn boot(bench: &Bench<'_>, card: &Path, test: &str) -> Result<RunningNode> {
     let start = Start::Card { board: bench.image.board.clone(), card: card.to_owned() };
@@ -57,9 +64,33 @@ fn as_built(bench: &Bench<'_>) -> Result<()> {
     ensure!(on_card.boot.state == "mounted" && on_card.data.state == "mounted", "/status says {on_card:?}");
     ensure!(on_card.data.bytes == Some(size - DATA.start), "of {size} bytes: {on_card:?}");
 
+    reload(&node, domid)?;
     node.power_off()?;
+    ensure!(
+        Edit::open(&card)?.read("jitsu.toml")?.ends_with(TTL.as_bytes()),
+        "the card has its old jitsu.toml"
+    );
     fsck::check(&card, size - DATA.start, bench.directory.path())?;
     ensure!(Edit::open(&card)?.read("problems.txt").is_err(), "problems.txt is on a card without problems");
+    Ok(())
+}
+
+/// Has the node take another jitsu.toml, which it puts on its card. Addresses are leased, and stay.
+fn reload(node: &RunningNode, domid: u16) -> Result<()> {
+    let before = node.status()?;
+    node.shell(&format!("(cat /boot/jitsu.toml; echo '{}') >/tmp/new.toml", TTL.trim()))?;
+    node.shell("jitsuctl reload /tmp/new.toml")?;
+    let after = node.status()?;
+    ensure!(after.boot.jitsud_started_ns != before.boot.jitsud_started_ns, "the daemon has not begun anew");
+    ensure!(after.problems.is_empty(), "/status has problems: {:?}", after.problems);
+    let (was, is) = (before.service("www")?, after.service("www")?);
+    ensure!((is.address, is.domid) == (was.address, Some(domid)), "www was {was:?} and is {is:?}");
+    let log = node.shell("NO_COLOR=1 jitsuctl logs -n 40")?;
+    ensure!(!log.contains("waiting for an address"), "it has asked for its lease first:\n{log}");
+    let mounted = node.shell("grep ' /boot ' /proc/mounts")?;
+    ensure!(mounted.contains(" ro,"), "the partition for PCs is not read-only: {mounted}");
+    let answer = node.resolver().ask("www.jitsu.test", RecordType::A)?.answer;
+    ensure!(answer.ttl == Some(9), "its name is answered with {answer:?}");
     Ok(())
 }
 
