@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
@@ -14,7 +14,7 @@ use crate::paths;
 const PLACE: &str = "/run/jitsud/jitsu.toml.new";
 
 /// See and change what a node does: runs jitsuctl there over SSH, or here for what needs no node. Its exit code is this
-/// one's.
+/// one's. `cargo xtask run --board bananapi-m2-ultra` says how its node is reached.
 #[derive(clap::Args)]
 #[command(
     after_help = "The node's card has to have a key for SSH (docs/boards). A file to reload is sent first.\n\n\
@@ -41,6 +41,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let ssh = |terminal: bool| {
         let mut ssh = Command::new("ssh");
         ssh.args(args.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
+        if host.ends_with("@127.0.0.1") || host.ends_with("@localhost") {
+            // A node in QEMU on this host, whose key is another one each time.
+            ssh.args([
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+            ]);
+        }
         // A terminal where something is typed, or drawn over.
         ssh.arg(if terminal { "-t" } else { "-T" }).arg(&host).arg("--");
         ssh
@@ -82,27 +93,27 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Runs jitsuctl on this host, which it is built for first.
+/// Runs jitsuctl on this host.
 fn here(arguments: &[String]) -> Result<ExitCode> {
+    let program = program()?;
+    let status = Command::new(&program).args(arguments).status();
+    Ok(code(status.with_context(|| format!("starting {}", program.display()))?.code()))
+}
+
+/// jitsuctl, built for this host.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn program() -> Result<PathBuf> {
     let build = ["build", "--quiet", "--package", "jitsud", "--bin", "jitsuctl"];
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let built = Command::new(cargo).args(build).current_dir(paths::root()).stdin(Stdio::null()).status();
     if !built.context("starting cargo")?.success() {
         return Err(Fail::new(Class::Build, "jitsuctl cannot be built for this host"));
     }
-    let program = target().join("debug/jitsuctl");
-    let status = Command::new(&program).args(arguments).status();
-    Ok(code(status.with_context(|| format!("starting {}", program.display()))?.code()))
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || paths::root().join("target"),
-        |folder| {
-            // Relative to where cargo was called.
-            Path::new(&folder).to_owned()
-        },
-    )
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths::root().join("target"), Into::into);
+    Ok(target.join("debug/jitsuctl"))
 }
 
 fn code(code: Option<i32>) -> ExitCode {

@@ -19,8 +19,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Boot the node in QEMU and stay, with its console on this terminal. When it is ready, DNS, status and the
-/// services' port 80 are forwarded to localhost. A board with a card starts from a copy of it. Leave with Ctrl-A x.
+/// Boot the node in QEMU and stay, with its console on this terminal, where jitsuctl can be typed. When it is ready, DNS,
+/// status and the services' port 80 are forwarded to localhost. A board with a card starts from a copy of it, on which
+/// are your SSH keys: its port 22 is forwarded, too, for `cargo xtask ctl`. Leave with Ctrl-A x.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask run\n  cargo xtask run --config my-jitsu.toml\n  \
                         cargo xtask run --icount\n  cargo xtask run --board bananapi-m2-ultra")]
@@ -59,10 +60,28 @@ fn start(image: Image, config: Option<String>, directory: &Path) -> Result<Start
         });
     }
     let start = Start::card(&image, directory)?;
-    if let (Start::Card { card, .. }, Some(config)) = (&start, config) {
-        Edit::open(card)?.write("jitsu.toml", config.as_bytes())?;
+    if let Start::Card { card, .. } = &start {
+        let mut card = Edit::open(card)?;
+        if let Some(config) = config {
+            card.write("jitsu.toml", config.as_bytes())?;
+        }
+        let keys = public_keys();
+        if !keys.is_empty() {
+            card.write("authorized_keys", keys.as_bytes())?;
+        }
     }
     Ok(start)
+}
+
+/// The user's keys for SSH, a line each.
+fn public_keys() -> String {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let files =
+        std::fs::read_dir(home.join(".ssh")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "pub")).collect();
+    files.sort();
+    let keys = files.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    keys.map(|key| format!("{}\n", key.trim())).collect()
 }
 
 fn boot(start: &Start, icount: bool, directory: &Path) -> Result<()> {
@@ -71,10 +90,11 @@ fn boot(start: &Start, icount: bool, directory: &Path) -> Result<()> {
     let monitor =
         UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
     let console = ConsoleKind::Terminal { log: &log, monitor: &socket };
+    let has_ssh = matches!(start, Start::Card { .. }) && !public_keys().is_empty();
     let arguments = qemu::arguments(start, icount, &console, directory)?;
     // Not waited for: it ends with the console, which may never have begun.
     std::thread::spawn(move || {
-        if let Err(error) = guide(&log, &monitor) {
+        if let Err(error) = guide(&log, &monitor, has_ssh) {
             ui::say(format!("no ways into the node from this host: {error:#}"));
         }
     });
@@ -96,7 +116,7 @@ fn pipe(path: &Path) -> Result<()> {
 }
 
 /// Waits until the node is ready, then makes the ways in and tells of them.
-fn guide(console: &Path, monitor: &UnixListener) -> Result<()> {
+fn guide(console: &Path, monitor: &UnixListener, has_ssh: bool) -> Result<()> {
     let file = File::open(console).with_context(|| format!("reading {}", console.display()))?;
     let mut console = BufReader::new(file);
     let mut monitor =
@@ -111,14 +131,14 @@ fn guide(console: &Path, monitor: &UnixListener) -> Result<()> {
             break address;
         }
     };
-    let told = ways_in(&mut monitor, address);
+    let told = ways_in(&mut monitor, address, has_ssh);
     // QEMU would wait for somebody who reads the console.
     std::thread::spawn(move || io::copy(&mut console, &mut io::sink()));
     told
 }
 
 /// Has QEMU make the ways in, and tells of them.
-fn ways_in(monitor: &mut Monitor, node: Ipv4Addr) -> Result<()> {
+fn ways_in(monitor: &mut Monitor, node: Ipv4Addr, has_ssh: bool) -> Result<()> {
     let mut open = |protocol, address, port| {
         let forward = Forward::new(protocol, SocketAddrV4::new(address, port))?;
         monitor.forward(&forward)?;
@@ -126,6 +146,10 @@ fn ways_in(monitor: &mut Monitor, node: Ipv4Addr) -> Result<()> {
     };
     let (dns, http) = (open(Protocol::Udp, node, 53)?, open(Protocol::Tcp, node, 80)?);
     ui::say(format!("page:  http://127.0.0.1:{http}/"));
+    if has_ssh {
+        let ssh = open(Protocol::Tcp, node, 22)?;
+        ui::say(format!("control: cargo xtask ctl --host 127.0.0.1 --port {ssh} list"));
+    }
     let status = Status::fetch((Ipv4Addr::LOCALHOST, http).into())?;
     for service in status.services {
         let port = open(Protocol::Tcp, service.address, 80)?;

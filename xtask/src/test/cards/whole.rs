@@ -85,7 +85,9 @@ fn reload(node: &RunningNode, domid: u16) -> Result<()> {
     ensure!(after.problems.is_empty(), "/status has problems: {:?}", after.problems);
     let (was, is) = (before.service("www")?, after.service("www")?);
     ensure!((is.address, is.domid) == (was.address, Some(domid)), "www was {was:?} and is {is:?}");
+    // The log goes on where it was.
     let log = node.shell("NO_COLOR=1 jitsuctl logs -n 40")?;
+    let (_, log) = log.split_once("begins anew").with_context(|| format!("the log is lost:\n{log}"))?;
     ensure!(!log.contains("waiting for an address"), "it has asked for its lease first:\n{log}");
     let mounted = node.shell("grep ' /boot ' /proc/mounts")?;
     ensure!(mounted.contains(" ro,"), "the partition for PCs is not read-only: {mounted}");

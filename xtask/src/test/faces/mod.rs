@@ -5,6 +5,7 @@ mod attacks;
 mod axe;
 mod browser;
 mod conformance;
+mod jitsuctl;
 mod metrics;
 pub mod node;
 mod page;
@@ -34,7 +35,9 @@ pub fn run(filter: Option<&str>, long: bool, report: &mut Report) -> Result<()> 
     if matches(soak::NAME, filter) {
         soak::run(long, report);
     }
-    for (name, test) in [&page::TESTS[..], &metrics::TESTS, &attacks::TESTS, &throughput::TESTS].concat() {
+    for (name, test) in
+        [&page::TESTS[..], &metrics::TESTS, &jitsuctl::TESTS, &attacks::TESTS, &throughput::TESTS].concat()
+    {
         if matches(name, filter) {
             let note = RefCell::default();
             report.check_noting(name, &note, || {
