@@ -1,5 +1,5 @@
 //! Network device rings (`xen/include/public/io/netif.h`), as seen by a front end: a transmit and a
-//! receive ring of [`crate::io::ring`], one page each. Offloads' extra segments are left out.
+//! receive ring of [`crate::io::ring`], one page each. Of extra segments there is that for large packets.
 //!
 //! Key words in XenStore under `device/vif/N`: `tx-ring-ref`, `rx-ring-ref`, `event-channel` (or
 //! `event-channel-tx` and `-rx`), `request-rx-copy`, `feature-rx-notify`, `feature-no-csum-offload`,
@@ -62,12 +62,38 @@ pub struct RxResponse {
     pub status: i16,
 }
 
+/// `netif_extra_info` of the type `gso`: the packet is to be cut. It stands in the ring behind the packet's first request,
+/// and its response means nothing ([`NETIF_RSP_NULL`]).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct GsoInfo {
+    /// [`NETIF_EXTRA_TYPE_GSO`].
+    pub kind: u8,
+    /// Whether another extra segment follows: 1.
+    pub flags: u8,
+    /// Bytes of data of each packet.
+    pub size: u16,
+    /// [`NETIF_GSO_TYPE_TCPV4`].
+    pub gso_kind: u8,
+    /// 0.
+    pub pad: u8,
+    /// 0.
+    pub features: u16,
+}
+
+/// [`GsoInfo::kind`].
+pub const NETIF_EXTRA_TYPE_GSO: u8 = 1;
+/// TCP over IPv4.
+pub const NETIF_GSO_TYPE_TCPV4: u8 = 1;
+/// Requests of one packet that every back end takes (`XEN_NETIF_NR_SLOTS_MIN`).
+pub const NETIF_NR_SLOTS_MIN: usize = 18;
+
 /// Entries of a transmit ring.
 pub const TX_RING_SIZE: u32 = ring::entries(size_of::<TxRequest>());
 /// Entries of a receive ring.
 pub const RX_RING_SIZE: u32 = ring::entries(size_of::<RxRequest>());
 
-/// The back end shall compute the protocol's checksum.
+/// The back end shall complete the protocol's checksum: the field has the pseudo header's sum.
 pub const NETTXF_CSUM_BLANK: u16 = 1 << 0;
 /// The protocol's checksum is known to be right.
 pub const NETTXF_DATA_VALIDATED: u16 = 1 << 1;
@@ -108,6 +134,10 @@ const _: () = {
     assert!(offset_of!(RxResponse, offset) == 2);
     assert!(offset_of!(RxResponse, flags) == 4);
     assert!(offset_of!(RxResponse, status) == 6);
+    assert!(size_of::<GsoInfo>() == 8);
+    assert!(offset_of!(GsoInfo, size) == 2);
+    assert!(offset_of!(GsoInfo, gso_kind) == 4);
+    assert!(offset_of!(GsoInfo, features) == 6);
     assert!(TX_RING_SIZE == 256);
     assert!(RX_RING_SIZE == 256);
 };

@@ -1,4 +1,4 @@
-//! The processor: entry, translation tables, exceptions, registers. All assembly is here, except the
+//! The processor: entry, translation tables, exceptions, registers, copying. All assembly is here, except the
 //! hypercall instruction.
 #![allow(unsafe_code)]
 
@@ -8,3 +8,4 @@ pub mod mmio;
 pub mod mmu;
 
 core::arch::global_asm!(include_str!("entry.s"), options(raw));
+core::arch::global_asm!(include_str!("memory.s"), options(raw));

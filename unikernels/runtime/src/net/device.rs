@@ -1,9 +1,10 @@
 //! smoltcp's view of the network device.
 
-use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
-use crate::net::netfront::{MAX_FRAME, Netfront, Receiver, Transmitter};
+use crate::net::netfront::{MAX_FRAME, Netfront, Receiver};
+use crate::net::transmit::Transmitter;
 
 /// A network device as smoltcp drives it.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ impl Device for NetDevice {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = MAX_FRAME;
+        // Filled in, or begun, by the transmitter.
+        capabilities.checksum.tcp = Checksum::Rx;
         capabilities
     }
 }
@@ -55,10 +58,6 @@ impl phy::RxToken for RxToken<'_> {
 
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        let mut frame = [0; MAX_FRAME];
-        let frame = &mut frame[..length];
-        let result = f(frame);
-        self.0.send(frame);
-        result
+        self.0.compose(length, f)
     }
 }

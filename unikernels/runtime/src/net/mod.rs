@@ -3,6 +3,7 @@
 mod device;
 mod netfront;
 mod ring;
+mod transmit;
 
 pub use device::NetDevice;
 pub use netfront::{MAX_FRAME, Netfront, NetfrontError};

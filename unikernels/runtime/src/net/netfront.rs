@@ -1,20 +1,20 @@
 //! The front end of a Xen network device, for Linux's xen-netback (`drivers/net/xen-netback`).
 //!
-//! One queue, one event channel, one page a packet, received by copy. Pages are granted once and used
-//! again and again. Offloads are declined: no segmentation, no scatter-gather, every checksum filled in.
+//! One queue, one event channel, packets received by copy, one page for each. Pages are granted once and used again and
+//! again. What is sent may be large segments with checksums that the back end completes ([`transmit`](super::transmit)); for
+//! what is received offloads are declined: every packet is an Ethernet frame with its checksum filled in.
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use xen_sys::io::netif::{
-    NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, NETTXF_DATA_VALIDATED, RxRequest, RxResponse, TxRequest, TxResponse,
-};
+use xen_sys::io::netif::{NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, RxRequest, RxResponse};
 use xen_sys::io::xenbus::XenbusState;
 use xen_sys::{DomId, EvtchnPort, GrantRef, PAGE_SIZE};
 
 use crate::net::ring::FrontRing;
+use crate::net::transmit::{TX_BUFFERS, Transmitter};
 use crate::xen::HypercallError;
 use crate::xen::event;
 use crate::xen::grant::GrantTable;
@@ -23,13 +23,14 @@ use crate::xen::store::{Request, XenStore, XsError};
 
 /// Receive buffers, of one page each. A power of two, so that buffer = ring index modulo this.
 const RX_BUFFERS: u32 = 64;
-/// Packets that the back end may hold unsent, of one page each.
-const TX_BUFFERS: u16 = 32;
 /// Ethernet header and 1500 bytes.
 pub const MAX_FRAME: usize = 1514;
 
 /// Where the device stands in the store, relative to the guest.
 const DEVICE: &str = "device/vif/0";
+/// Where the back end says that it takes large segments. It then takes packets of several pages, too, and completes
+/// checksums (`drivers/net/xen-netback/xenbus.c`).
+const OFFLOAD: &str = "feature-gso-tcpv4";
 /// Marks events of the watch on the back end's state.
 const WATCH_TOKEN: &str = "netback";
 
@@ -56,46 +57,11 @@ impl fmt::Display for NetfrontError {
     }
 }
 
+/// A page that the back end may read or write.
 #[derive(Debug)]
-struct Buffer {
-    page: SharedPage,
-    grant: GrantRef,
-}
-
-/// The transmit half.
-#[derive(Debug)]
-pub(super) struct Transmitter {
-    ring: FrontRing<TxRequest, TxResponse>,
-    buffers: Vec<Buffer>,
-    free: Vec<u16>,
-}
-
-impl Transmitter {
-    /// Whether a packet can be sent now.
-    pub(super) fn has_room(&mut self) -> bool {
-        while let Some((_, response)) = self.ring.pop() {
-            let id = response.id;
-            assert!(id < TX_BUFFERS && !self.free.contains(&id), "netback returned buffer {id}");
-            self.free.push(id);
-        }
-        !self.free.is_empty()
-    }
-
-    /// Queues a packet of at most [`MAX_FRAME`] bytes, or drops it when every buffer is in use.
-    pub(super) fn send(&mut self, frame: &[u8]) {
-        let Some(id) = self.free.pop() else {
-            return;
-        };
-        let buffer = &self.buffers[usize::from(id)];
-        buffer.page.write(0, frame);
-        self.ring.push(TxRequest {
-            gref: buffer.grant,
-            offset: 0,
-            flags: NETTXF_DATA_VALIDATED,
-            id,
-            size: frame.len() as u16,
-        });
-    }
+pub(super) struct Buffer {
+    pub(super) page: SharedPage,
+    pub(super) grant: GrantRef,
 }
 
 /// The receive half.
@@ -153,6 +119,7 @@ pub struct Netfront {
     port: EvtchnPort,
     mac: [u8; 6],
     backend_state: String,
+    backend_offload: String,
 }
 
 impl Netfront {
@@ -171,11 +138,7 @@ impl Netfront {
             let share = |page| Buffer { grant: grants.share(&page, domain), page };
             SharedPage::allocate_buffers(count).into_iter().map(share).collect()
         };
-        let tx = Transmitter {
-            ring: FrontRing::new(),
-            buffers: buffers(usize::from(TX_BUFFERS)),
-            free: (0..TX_BUFFERS).collect(),
-        };
+        let tx = Transmitter::new(buffers(usize::from(TX_BUFFERS)));
         let mut rx = Receiver {
             ring: FrontRing::new(),
             buffers: buffers(RX_BUFFERS as usize),
@@ -193,9 +156,10 @@ impl Netfront {
         let mac = parse_mac(&text).ok_or(NetfrontError::Store(mac.0, XsError::BadValue))?;
 
         let backend_state = format!("{backend}/state");
+        let backend_offload = format!("{backend}/{OFFLOAD}");
         let port = event::alloc_unbound(domain).map_err(NetfrontError::Event)?;
         let keys = [
-            ("tx-ring-ref", grants.share(tx.ring.page(), domain).0),
+            ("tx-ring-ref", grants.share(tx.page(), domain).0),
             ("rx-ring-ref", grants.share(rx.ring.page(), domain).0),
             ("event-channel", port.0),
             ("request-rx-copy", 1),
@@ -211,7 +175,7 @@ impl Netfront {
             store.post(Request::Write(&path, format!("{value}").as_bytes()));
         }
         store.poll();
-        Ok(Netfront { tx, rx, port, mac, backend_state })
+        Ok(Netfront { tx, rx, port, mac, backend_state, backend_offload })
     }
 
     /// Waits until the back end has connected.
@@ -224,13 +188,19 @@ impl Netfront {
         loop {
             wait_event(store);
             let read = store.request(Request::Read(&self.backend_state));
+            // At once with the state, which is why the back end has been heard of.
+            let offload = store.request(Request::Read(&self.backend_offload));
             let state = match store.wait(read) {
                 Ok(value) => XenbusState::parse(&value),
                 Err(error) if error.is_not_found() => XenbusState::Closed,
                 Err(error) => return Err(NetfrontError::Store("backend", error)),
             };
+            let offload = store.wait(offload);
             match state {
-                XenbusState::Connected => break,
+                XenbusState::Connected => {
+                    self.tx.set_offload(offload.is_ok_and(|value| value == b"1"));
+                    break;
+                }
                 XenbusState::Closing | XenbusState::Closed => {
                     return Err(NetfrontError::BackendClosed(state));
                 }
@@ -261,7 +231,7 @@ impl Netfront {
     /// Hands everything queued to the back end, and used receive buffers back to it.
     pub fn flush(&mut self) {
         let receive = self.rx.ring.publish();
-        let transmit = self.tx.ring.publish();
+        let transmit = self.tx.publish();
         if receive || transmit {
             event::notify(self.port);
         }
@@ -272,7 +242,7 @@ impl Netfront {
     pub fn arm(&mut self) -> bool {
         let received = self.rx.ring.arm();
         // While buffers are free their return is noticed when the next packet is sent.
-        let room = !self.tx.has_room() && self.tx.ring.arm();
+        let room = !self.tx.has_room() && self.tx.arm();
         received || room
     }
 }

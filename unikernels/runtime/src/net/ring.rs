@@ -51,8 +51,21 @@ impl<Q: Shared, S: Shared> FrontRing<Q, S> {
     /// # Panics
     /// As many requests as the ring has entries are without a response.
     pub fn push(&mut self, request: Q) {
+        self.put(request);
+    }
+
+    /// Writes what stands in a request's place and says more about the one before.
+    ///
+    /// # Panics
+    /// As [`FrontRing::push`].
+    pub fn push_extra<E: Shared>(&mut self, extra: E) {
+        const { assert!(size_of::<E>() <= Self::ENTRY_SIZE) };
+        self.put(extra);
+    }
+
+    fn put<T: Shared>(&mut self, entry: T) {
         assert!(self.requests.wrapping_sub(self.responses) < Self::SIZE, "request ring overflow");
-        self.page.put(Self::offset(self.requests), request);
+        self.page.put(Self::offset(self.requests), entry);
         self.requests = self.requests.wrapping_add(1);
     }
 

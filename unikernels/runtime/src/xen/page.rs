@@ -11,7 +11,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 use xen_sys::grant_table::GrantEntryV1;
-use xen_sys::io::netif::{RxRequest, RxResponse, TxRequest, TxResponse};
+use xen_sys::io::netif::{GsoInfo, RxRequest, RxResponse, TxRequest, TxResponse};
 use xen_sys::{Gfn, PAGE_SIZE};
 
 use crate::arch::mmu::{self, Memory};
@@ -39,6 +39,8 @@ unsafe impl Shared for TxResponse {}
 unsafe impl Shared for RxRequest {}
 // SAFETY: as above.
 unsafe impl Shared for RxResponse {}
+// SAFETY: as above.
+unsafe impl Shared for GsoInfo {}
 // SAFETY: as above.
 unsafe impl Shared for GrantEntryV1 {}
 
