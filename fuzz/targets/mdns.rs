@@ -25,11 +25,7 @@ fn host(label: &str, last: u8, service: Option<bool>) -> Host {
         v4: Ipv4Addr::new(10, 0, 0, last),
         v6: Some("fd00::1".parse().expect("an address")),
         offers: vec![Offer { kind: "_http._tcp".to_owned(), port: 80 }],
-        service: service.map(|woken| Served {
-            id: ServiceId(last.into()),
-            quiet: Quiet::default(),
-            woken,
-        }),
+        service: service.map(|woken| Served { id: ServiceId(last.into()), quiet: Quiet::default(), woken }),
     }
 }
 
