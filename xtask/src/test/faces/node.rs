@@ -23,7 +23,7 @@ const TESTS: [Test; 4] = [
     ("an instance finds its host name in XenStore", instance_knows_its_host),
     ("a host name has its instance also with the next jitsud", instance_is_kept),
     ("the bridge is where questions by multicast come in", listens_to_the_link),
-    ("the bridge has its IPv6 address, and a packet to a service's starts it", ipv6),
+    ("the bridge has its IPv6 address, answers DNS there, and a packet to a service's starts it", ipv6),
 ];
 
 /// Tries the node.
@@ -83,10 +83,12 @@ fn ipv6(node: &RunningNode) -> Result<()> {
     let addresses = node.shell("ip -6 addr show dev br0")?;
     ensure!(addresses.contains("fd00:6a::15/64"), "{addresses}");
     ensure!(!addresses.contains("tentative"), "{addresses}");
+    let answer = node.shell("nslookup -type=aaaa six.jitsu.test fd00:6a::15")?;
+    ensure!(answer.contains("fd00:6a::22"), "{answer}");
     let status = node.status()?;
-    let left =
+    let packet =
         status.services.iter().find(|service| service.name == "packet").context("no service packet")?;
-    ensure!(left.state == "off", "it is {}", left.state);
+    ensure!(packet.state == "off", "it is {}", packet.state);
     let mark = node.mark();
     // Its guest speaks IPv4 alone: what counts is that it is started.
     node.shell("timeout -s KILL 1 nc fd00:6a::33 80 </dev/null; true")?;
