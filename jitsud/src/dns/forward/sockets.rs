@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{Notify, oneshot};
@@ -19,6 +20,10 @@ use crate::random;
 
 /// Longest datagram that is looked at: more than we have said that we take.
 const MAX_DATAGRAM: usize = 4096;
+
+/// Bytes that the kernel keeps for a socket, doubled by it and with its bookkeeping: a few messages. By default a server
+/// could have it keep 200 KiB for each of hundreds.
+const RECEIVE_BUFFER: usize = 8 * 1024;
 
 /// What becomes of a question.
 pub enum Forwarded {
@@ -176,6 +181,7 @@ async fn over_udp(server: SocketAddr, message: &[u8], received: impl Fn(&[u8])) 
     };
     // Linux takes a port at random for port 0.
     let socket = UdpSocket::bind((any, 0)).await?;
+    setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
     socket.connect(server).await?;
     socket.send(message).await?;
     loop {
