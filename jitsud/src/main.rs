@@ -205,7 +205,7 @@ async fn run(
     let visible = summoner.clone();
     let shutdown = CancellationToken::new();
     let upstreams = addresses::upstreams(&config.node, addresses.lease.as_ref());
-    let forwarder = upstreams.map(|upstreams| Forwarder::new(&upstreams));
+    let forwarder = upstreams.map(|upstreams| Forwarder::new(&upstreams, summoner.dns_counters()));
     let zone = Arc::new(dns::Zone::new(&config)?.forwarding(forwarder.clone()));
     let limits = Arc::new(dns::Limits::new(&config.node, random::secret(), summoner.dns_counters()));
     let front = Arc::new(dns::Front::new(zone, summoner.clone(), limits.clone()));

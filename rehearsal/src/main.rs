@@ -66,9 +66,10 @@ async fn main() -> Result<()> {
     let log = Log::begin();
     let mut terminate = signal(SignalKind::terminate())?;
     let loaded = configuration::load(&args.config)?;
+    let (summoner, requests) = Summoner::new(REQUESTS);
     // There is no network here that could name servers.
     let forwarder = match &loaded.config.node.forward {
-        Forward::To(servers) => Some(Forwarder::new(servers)),
+        Forward::To(servers) => Some(Forwarder::new(servers, summoner.dns_counters())),
         Forward::Auto | Forward::Off => None,
     };
     let zone = Arc::new(dns::Zone::new(&loaded.config)?.forwarding(forwarder));
@@ -79,7 +80,6 @@ async fn main() -> Result<()> {
     let http = TcpListener::bind(args.http).await.with_context(|| format!("TCP {}", args.http))?;
     println!("{}", serde_json::json!({ "dns": at, "http": http.local_addr()? }));
 
-    let (summoner, requests) = Summoner::new(REQUESTS);
     let limits = dns::Limits::new(&loaded.config.node, random::secret(), summoner.dns_counters());
     let limits = Arc::new(limits);
     let front = Arc::new(dns::Front::new(zone, summoner.clone(), limits.clone()));

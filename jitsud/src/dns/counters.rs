@@ -34,6 +34,14 @@ pub struct Counters {
     pub slipped: AtomicU64,
     /// Responses that were not sent, for their network's rate.
     pub suppressed: AtomicU64,
+    /// Questions about what other servers know,
+    pub forwarded: AtomicU64,
+    /// those of them that the cache had the answer to,
+    pub from_cache: AtomicU64,
+    /// and those that nobody has answered.
+    pub unanswered: AtomicU64,
+    /// Messages to those servers.
+    pub upstream: AtomicU64,
 }
 
 impl Counters {
@@ -62,6 +70,10 @@ impl Counters {
             boots_limited: read(&self.boots_limited),
             slipped: read(&self.slipped),
             suppressed: read(&self.suppressed),
+            forwarded: read(&self.forwarded),
+            from_cache: read(&self.from_cache),
+            unanswered: read(&self.unanswered),
+            upstream: read(&self.upstream),
         }
     }
 }

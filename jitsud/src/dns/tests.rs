@@ -407,7 +407,7 @@ async fn an_alias_that_leads_out_of_the_zone_is_followed_for_who_wants_recursion
         data = "lost.example.org."
     "#;
     let config = config::loaded(text).config;
-    let forwarder = super::forward::Forwarder::new(&[elsewhere().await]);
+    let forwarder = super::forward::Forwarder::new(&[elsewhere().await], Arc::default());
     let zone = Arc::new(Zone::new(&config).unwrap().forwarding(Some(forwarder)));
     let (peer, (summoner, _requests)) = ((Ipv4Addr::LOCALHOST, 4711).into(), Summoner::new(1));
     use RecordType::{A, CNAME, MX};

@@ -32,4 +32,12 @@ pub struct DnsStatus {
     pub slipped: u64,
     /// Responses beyond their network's rate that were not sent.
     pub suppressed: u64,
+    /// Questions about what other servers know.
+    pub forwarded: u64,
+    /// Those of them that the cache had the answer to.
+    pub from_cache: u64,
+    /// Those of them that nobody has answered, or whose place was given to others.
+    pub unanswered: u64,
+    /// Messages to other servers.
+    pub upstream: u64,
 }

@@ -304,6 +304,10 @@ fn dns(text: &mut Exposition, dns: &DnsStatus) {
             "TCP connections of DNS clients that had to end for others.",
             dns.evicted_connections,
         ),
+        ("jitsu_dns_forwarded_total", "DNS questions about what other servers know.", dns.forwarded),
+        ("jitsu_dns_cache_hits_total", "Those of them that the cache had the answer to.", dns.from_cache),
+        ("jitsu_dns_unanswered_total", "Those of them that nobody has answered.", dns.unanswered),
+        ("jitsu_dns_upstream_messages_total", "Messages to other DNS servers.", dns.upstream),
     ];
     for (name, help, value) in counters {
         text.single(name, Kind::Counter, help, Some(value));

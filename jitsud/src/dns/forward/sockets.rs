@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -16,6 +17,7 @@ use super::core::{Asked, AttemptId, Core, Effect, Figures, Ticket, Via};
 use super::numbers::Numbers;
 use super::question::Question;
 use crate::directory::Moment;
+use crate::dns::Counters;
 use crate::random;
 
 /// Longest datagram that is looked at: more than we have said that we take.
@@ -40,6 +42,7 @@ pub struct Forwarder(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    counters: Arc<Counters>,
     /// There is an earlier deadline, or nobody who could want anything any more.
     changed: Arc<Notify>,
 }
@@ -52,12 +55,12 @@ struct State {
 }
 
 impl Forwarder {
-    /// Asks these servers, the most preferred first. Needs a tokio runtime.
-    pub fn new(upstreams: &[SocketAddr]) -> Self {
+    /// Asks these servers, the most preferred first. Needs a tokio runtime. `counters` is where it is counted what it does.
+    pub fn new(upstreams: &[SocketAddr], counters: Arc<Counters>) -> Self {
         let core = Core::new(upstreams, Numbers::new(&random::secret()));
         let state = State { core, waiting: HashMap::new(), sockets: HashMap::new() };
         let changed = Arc::new(Notify::new());
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Arc::clone(&changed) });
+        let shared = Arc::new(Shared { state: Mutex::new(state), counters, changed: Arc::clone(&changed) });
         tokio::spawn(keep_time(Arc::downgrade(&shared), changed));
         Forwarder(shared)
     }
@@ -117,6 +120,11 @@ impl Shared {
                 }
             }
         }
+        let Figures { questions, from_cache, unanswered, sent, .. } = state.core.figures();
+        self.counters.forwarded.store(questions, Ordering::Relaxed);
+        self.counters.from_cache.store(from_cache, Ordering::Relaxed);
+        self.counters.unanswered.store(unanswered, Ordering::Relaxed);
+        self.counters.upstream.store(sent, Ordering::Relaxed);
         self.changed.notify_one();
     }
 

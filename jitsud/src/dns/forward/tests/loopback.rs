@@ -114,7 +114,7 @@ fn is_true(reply: &Message) -> bool {
 #[tokio::test]
 async fn an_answer_comes_from_the_server_and_then_from_the_cache() {
     let server = Hostile::start().await;
-    let forwarder = Forwarder::new(&[server.address]);
+    let forwarder = Forwarder::new(&[server.address], Arc::default());
     for _ in 0..3 {
         assert!(is_true(&ask(&forwarder, ALICE, "plain.example.").await));
     }
@@ -124,14 +124,14 @@ async fn an_answer_comes_from_the_server_and_then_from_the_cache() {
 #[tokio::test]
 async fn a_truncated_answer_comes_over_tcp() {
     let server = Hostile::start().await;
-    let forwarder = Forwarder::new(&[server.address]);
+    let forwarder = Forwarder::new(&[server.address], Arc::default());
     assert!(is_true(&ask(&forwarder, ALICE, "truncated.example.").await));
 }
 
 #[tokio::test]
 async fn guesses_do_not_come_through() {
     let server = Hostile::start().await;
-    let forwarder = Forwarder::new(&[server.address]);
+    let forwarder = Forwarder::new(&[server.address], Arc::default());
     for name in ["guesses.example.", "respelt.example."] {
         assert!(is_true(&ask(&forwarder, ALICE, name).await), "{name}");
         assert!(is_true(&ask(&forwarder, BOB, name).await), "{name}");
@@ -142,9 +142,9 @@ async fn guesses_do_not_come_through() {
 async fn a_closed_port_is_noticed_at_once() {
     let server = Hostile::start().await;
     let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let forwarder = Forwarder::new(&[gone, server.address]);
+    let forwarder = Forwarder::new(&[gone, server.address], Arc::default());
     assert!(is_true(&ask(&forwarder, ALICE, "plain.example.").await));
-    let forwarder = Forwarder::new(&[gone]);
+    let forwarder = Forwarder::new(&[gone], Arc::default());
     let reply = ask(&forwarder, ALICE, "plain.example.").await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
     assert_eq!(extended_error(&reply).unwrap().0, 23);
@@ -153,7 +153,7 @@ async fn a_closed_port_is_noticed_at_once() {
 #[tokio::test]
 async fn one_client_that_floods_keeps_nobody_out() {
     let server = Hostile::start().await;
-    let forwarder = Forwarder::new(&[server.address]);
+    let forwarder = Forwarder::new(&[server.address], Arc::default());
     let mut flood = Vec::new();
     for number in 0..2000 {
         let asked = query(&format!("silent.{number}.example."), RecordType::A).to_vec().unwrap();
@@ -169,7 +169,7 @@ async fn one_client_that_floods_keeps_nobody_out() {
 #[tokio::test]
 async fn nothing_is_left_when_nobody_can_ask_any_more() {
     let server = Hostile::start().await;
-    let forwarder = Forwarder::new(&[server.address]);
+    let forwarder = Forwarder::new(&[server.address], Arc::default());
     let asked = query("silent.example.", RecordType::A).to_vec().unwrap();
     let Some(Forwarded::Later(reply)) = forwarder.forward(&asked, ALICE.parse().unwrap(), false) else {
         panic!("there is an answer")
