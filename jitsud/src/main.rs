@@ -45,7 +45,7 @@ Usage: jitsud [--config FILE]
   --help         this text
 
 Runs in dom0 of Xen 4.17 to 4.22 on ARM and logs to standard error. SIGTERM ends all services. SIGHUP ends the daemon
-alone: services run on, and the next daemon takes them over.
+alone: services run on, and the next daemon takes them over. For a changed configuration there is `jitsuctl reload`.
 Example: jitsud --config /boot/jitsu.toml";
 
 /// The configuration of a node without a card, or whose card has none.
