@@ -154,6 +154,7 @@ pub struct Summoner {
     /// How many services who may start; no bound without.
     limits: Option<Arc<Limits>>,
     dns: Arc<Counters>,
+    asking: Arc<watch::Sender<usize>>,
 }
 
 /// The core's end of all [`Summoner`]s.
@@ -162,6 +163,17 @@ pub struct Requests {
     queue: mpsc::Receiver<Request>,
     changes: watch::Sender<u64>,
     warm: Arc<Warm>,
+    asking: watch::Receiver<usize>,
+}
+
+/// Somebody in front waits for an answer, of whomever. No more when this is dropped.
+#[derive(Debug)]
+pub struct Asking(Arc<watch::Sender<usize>>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.send_modify(|asking| *asking -= 1);
+    }
 }
 
 impl Requests {
@@ -178,9 +190,14 @@ impl Requests {
         self.queue.try_recv()
     }
 
-    /// Whether no request waits.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    /// Whether no request waits, and nobody in front for an answer.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.is_empty() && *self.asking.borrow() == 0
+    }
+
+    /// How many wait in front, for whoever wants to know when none does.
+    pub fn asking(&self) -> watch::Receiver<usize> {
+        self.asking.clone()
     }
 
     /// What the front may answer without a request.
@@ -200,13 +217,24 @@ impl Summoner {
         let (sender, queue) = mpsc::channel(depth);
         let (changes, told) = watch::channel(0);
         let warm = Arc::default();
-        let requests = Requests { queue, changes, warm: Arc::clone(&warm) };
-        (Summoner { requests: sender, changes: told, warm, limits: None, dns: Arc::default() }, requests)
+        let asking = watch::Sender::new(0);
+        let requests = Requests { queue, changes, warm: Arc::clone(&warm), asking: asking.subscribe() };
+        let asking = Arc::new(asking);
+        (
+            Summoner { requests: sender, changes: told, warm, limits: None, dns: Arc::default(), asking },
+            requests,
+        )
     }
 
     /// The same handle, for those who may start only so many services.
     pub fn limited(self, limits: Arc<Limits>) -> Self {
         Summoner { limits: Some(limits), ..self }
+    }
+
+    /// Notes that somebody waits for an answer, which nobody but this process can give.
+    pub fn asks(&self) -> Asking {
+        self.asking.send_modify(|asking| *asking += 1);
+        Asking(Arc::clone(&self.asking))
     }
 
     /// What is known of the services that run.

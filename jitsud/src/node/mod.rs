@@ -289,6 +289,7 @@ impl Core {
     /// is wanted, it takes the place of all that at the next good moment.
     pub async fn run(mut self, mut requests: Requests, shutdown: CancellationToken, heir: Heir) {
         let (mut going_down, mut succession) = (false, None);
+        let mut asking = requests.asking();
         self.directory.share(Moment::now(), requests.warm());
         while !(going_down && self.lives.is_empty() && self.shells.are_gone()) {
             requests.changed(self.directory.serial());
@@ -312,7 +313,8 @@ impl Core {
                 () = until(deadline) => self.input(Input::Timer),
                 () = until(next_shell) => self.make_shell(),
                 () = heir.wanted.notified() => succession = Some(Moment::now().after(SUCCESSION_PATIENCE)),
-                () = until(succession) => {}
+                () = until(succession), if !going_down => {}
+                Ok(()) = asking.changed(), if succession.is_some() => {}
                 () = shutdown.cancelled(), if !going_down => {
                     going_down = true;
                     self.close_shells();
@@ -333,7 +335,7 @@ impl Core {
                 let phase = entry.state().phase();
                 matches!(phase, Phase::Building | Phase::AwaitingRoom | Phase::Booting | Phase::Stopping)
             };
-            self.tickets.is_empty() && requests.is_empty() && !self.directory.entries().iter().any(starting)
+            self.tickets.is_empty() && requests.is_quiet() && !self.directory.entries().iter().any(starting)
         };
         if quiet() {
             // Those who have just been told send it on: each by itself, and then to its client.

@@ -103,14 +103,15 @@ impl Server {
                     tracing::debug!(%peer, "DNS over UDP: too many questions wait; one is dropped");
                     return count(&front.counters.dropped);
                 };
-                let (socket, front) = (Arc::clone(&self.socket), Arc::clone(front));
+                let (socket, asking, front) =
+                    (Arc::clone(&self.socket), front.summoner.asks(), Arc::clone(front));
                 self.tasks.spawn(async move {
                     if let Some(reply) = reply.await {
                         let mut outgoing = Outgoing::default();
                         front.answer(&mut outgoing, datagram, &reply, Moment::now());
                         outgoing.send(&socket).await;
                     }
-                    drop(place);
+                    drop((place, asking));
                 });
             }
         }
