@@ -56,7 +56,7 @@ impl Large {
             && headers[OFFSET] >> 4 == 5
             && flags & ACK != 0
             && flags & !(ACK | PSH | FIN) == 0;
-        (plain && data > 0).then(|| Large { headers, segment: data, data, open: flags & (PSH | FIN) == 0 })
+        (plain && data > 0).then_some(Large { headers, segment: data, data, open: flags & (PSH | FIN) == 0 })
     }
 
     /// Takes a segment in, if it follows; says whether it did. Its data are then `frame[HEADERS..]`.

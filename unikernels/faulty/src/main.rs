@@ -31,7 +31,7 @@ const HOUR: Patience = {
 };
 
 /// Bytes of `/long`.
-const LONG: usize = 1 << 16;
+const LONG: usize = 1 << 17;
 
 jitsu_rt::entry!(main);
 
@@ -73,11 +73,11 @@ fn main(guest: Guest) -> ! {
             hang()
         }
         fault @ ("late-crash" | "late-hang" | "poweroff" | "reboot") => {
-            service::serve(guest, |_, _, sockets| Faulty { fault, server: Server::listen(sockets, PORT) })
+            service::serve(guest, |_, _, sockets| Faulty { fault, server: Server::listen(sockets, PORT, 0) })
         }
         fault @ "patience" => service::serve(guest, |_, _, sockets| Faulty {
             fault,
-            server: Server::patient(sockets, PORT, HOUR),
+            server: Server::patient(sockets, PORT, 0, HOUR),
         }),
         fault => panic!(
             "fault={fault}: expected crash, abort, hang, late-crash, late-hang, patience, poweroff or reboot"

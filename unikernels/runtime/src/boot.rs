@@ -32,6 +32,8 @@ pub struct Guest {
     pub command_line: CommandLine<'static>,
     /// What somebody has appended to its image; see [`serves_sites!`](crate::serves_sites).
     pub appended: &'static [u8],
+    /// Bytes of memory behind the image: the heap, and the device tree in it.
+    pub memory: usize,
     /// The store.
     pub store: XenStore,
     /// Its grant table.
@@ -78,11 +80,16 @@ extern "C" fn jitsu_rt_start(tree: *const u8, entry: u64) -> ! {
     // behind, and the device tree.
     unsafe { heap::init(heap_start..ram_end as usize, tree.start as usize..tree.end as usize) };
 
-    let guest = connect(&machine, appended).unwrap_or_else(|error| panic!("{error}"));
+    let memory = ram_end as usize - heap_start;
+    let guest = connect(&machine, appended, memory).unwrap_or_else(|error| panic!("{error}"));
     jitsu_rt_main(guest)
 }
 
-fn connect(machine: &Machine<'static>, appended: &'static [u8]) -> Result<Guest, HypercallError> {
+fn connect(
+    machine: &Machine<'static>,
+    appended: &'static [u8],
+    memory: usize,
+) -> Result<Guest, HypercallError> {
     let [distributor, cpu_interface] = [machine.gic_distributor, machine.gic_cpu_interface]
         // SAFETY: the device tree says that the interrupt controller is there; `Gic` is its only driver.
         .map(|registers| unsafe { Mmio::map(registers.start, registers.size) });
@@ -96,7 +103,7 @@ fn connect(machine: &Machine<'static>, appended: &'static [u8]) -> Result<Guest,
     unsafe { event::init(Gfn(region.0 + 1), gic)? };
 
     let store = XenStore::connect(ring(HVM_PARAM_STORE_PFN)?, port(HVM_PARAM_STORE_EVTCHN)?);
-    Ok(Guest { command_line: CommandLine::new(machine.bootargs), appended, store, grants })
+    Ok(Guest { command_line: CommandLine::new(machine.bootargs), appended, memory, store, grants })
 }
 
 /// The ring page that the domain builder names in a parameter.

@@ -61,7 +61,7 @@ pub fn serve<S: Service>(
     guest: Guest,
     start: impl FnOnce(Identity, CommandLine<'static>, &mut SocketSet<'static>) -> S,
 ) -> ! {
-    let Guest { command_line, mut store, mut grants, appended: _ } = guest;
+    let Guest { command_line, mut store, mut grants, .. } = guest;
     let argument = command_line.get("ip").unwrap_or_default();
     let ip = IpConfig::parse(argument).unwrap_or_else(|error| panic!("ip={argument}: {error}"));
 

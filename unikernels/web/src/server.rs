@@ -23,8 +23,8 @@ mod answer;
 pub const CONNECTIONS: usize = 16;
 /// Bytes received and not yet read, and so the window. A longer request comes in pieces.
 pub const RECEIVE_BUFFER: usize = 2048;
-/// Bytes sent and not yet acknowledged.
-const SEND_BUFFER: usize = 16 << 10;
+/// Bytes of a connection that are sent and not yet acknowledged: at least, and at most.
+const SEND_BUFFER: (usize, usize) = (16 << 10, 64 << 10);
 /// Connections that are to be free for others; while there are less, none persists.
 const RESERVE: usize = 4;
 /// How long a connection may be unused then.
@@ -106,16 +106,19 @@ struct Terms {
 }
 
 impl<'s> Server<'s> {
-    /// Opens the sockets; they listen on `port`.
-    pub fn listen(sockets: &mut SocketSet<'static>, port: u16) -> Self {
-        Server::patient(sockets, port, Patience::default())
+    /// Opens the sockets; they listen on `port`. There are `memory` bytes for everything: the more there are, the more is
+    /// on the way to a client at a time.
+    pub fn listen(sockets: &mut SocketSet<'static>, port: u16, memory: usize) -> Self {
+        Server::patient(sockets, port, memory, Patience::default())
     }
 
     /// The same, with another patience.
-    pub fn patient(sockets: &mut SocketSet<'static>, port: u16, patience: Patience) -> Self {
+    pub fn patient(sockets: &mut SocketSet<'static>, port: u16, memory: usize, patience: Patience) -> Self {
+        // An eighth for all.
+        let send_buffer = (memory / 8 / CONNECTIONS).clamp(SEND_BUFFER.0, SEND_BUFFER.1);
         let open = |_| {
             let receive = SocketBuffer::new(vec![0; RECEIVE_BUFFER]);
-            let send = SocketBuffer::new(vec![0; SEND_BUFFER]);
+            let send = SocketBuffer::new(vec![0; send_buffer]);
             let mut socket = Socket::new(receive, send);
             // Responses are sent whole; waiting would only hold their ends back.
             socket.set_nagle_enabled(false);

@@ -42,6 +42,7 @@ struct Www {
 impl Www {
     fn start(
         files: Option<Files<'static>>,
+        memory: usize,
         identity: Identity,
         command_line: CommandLine<'static>,
         sockets: &mut SocketSet<'static>,
@@ -52,7 +53,7 @@ impl Www {
             boot_time: Duration::ZERO,
             token: String::from(command_line.get("token").unwrap_or_default()),
         };
-        Www { page, files, server: Server::listen(sockets, PORT) }
+        Www { page, files, server: Server::listen(sockets, PORT, memory) }
     }
 }
 
@@ -85,7 +86,8 @@ fn files(appended: &'static [u8], command_line: &CommandLine<'static>) -> Option
 
 fn main(guest: Guest) -> ! {
     let files = files(guest.appended, &guest.command_line);
+    let memory = guest.memory;
     service::serve(guest, |identity, command_line, sockets| {
-        Www::start(files, identity, command_line, sockets)
+        Www::start(files, memory, identity, command_line, sockets)
     })
 }

@@ -35,7 +35,7 @@ impl World {
         let mut interface = Interface::new(Config::new(MAC.into()), &mut device, Instant::ZERO);
         interface.update_ip_addrs(|addresses| addresses.push(IpCidr::new(HOST, 8)).unwrap());
         let mut sockets = SocketSet::new(vec![]);
-        let server = Server::listen(&mut sockets, 80);
+        let server = Server::listen(&mut sockets, 80, 2 << 20);
         let backlog = Backlog::default();
         World { now: Instant::ZERO, device, interface, sockets, backlog, server, next_port: 50_000 }
     }
