@@ -19,7 +19,7 @@ use smoltcp::wire::{
 
 use crate::boot::Guest;
 use crate::control::Control;
-use crate::net::{MAX_FRAME, NetDevice, Netfront};
+use crate::net::{Armed, MAX_FRAME, NetDevice, Netfront};
 use crate::xen::event;
 use crate::xen::store::Request;
 use crate::{clock, println};
@@ -113,8 +113,8 @@ pub fn serve<S: Service>(
             println!("took {taken} connections over, refused {refused}");
         }
         // While nothing can be sent, time does not help: the back end's event does.
-        let can_send = device.0.can_send();
-        if device.0.arm() || (backlog.is_waiting() && can_send) {
+        let Armed { can_send, has_work } = device.0.arm();
+        if has_work || (backlog.is_waiting() && can_send) {
             continue;
         }
         let network = if can_send { interface.poll_at(now, &sockets) } else { None };

@@ -248,6 +248,9 @@ impl<'s> Client<'s> {
         terms: &Terms,
         respond: &mut impl FnMut(&Request<'_, '_>) -> Response<'s>,
     ) -> Option<(Answer<'s>, Connection)> {
+        if self.received.is_empty() {
+            return None;
+        }
         let mut room = request::NO_FIELDS;
         let (response, is_head, connection, length) = match request::parse(&self.received, &mut room) {
             Received::Incomplete => return None,

@@ -6,4 +6,4 @@ mod ring;
 mod transmit;
 
 pub use device::NetDevice;
-pub use netfront::{MAX_FRAME, Netfront, NetfrontError};
+pub use netfront::{Armed, MAX_FRAME, Netfront, NetfrontError};

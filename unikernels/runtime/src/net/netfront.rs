@@ -111,6 +111,15 @@ impl Receiver {
     }
 }
 
+/// What there is to do, and what an event will be for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Armed {
+    /// Whether a packet can be sent now.
+    pub can_send: bool,
+    /// Whether what an event would say has happened already, so that the guest must not sleep.
+    pub has_work: bool,
+}
+
 /// The device.
 #[derive(Debug)]
 pub struct Netfront {
@@ -223,11 +232,6 @@ impl Netfront {
         }
     }
 
-    /// Whether a packet can be sent now.
-    pub fn can_send(&mut self) -> bool {
-        self.tx.has_room()
-    }
-
     /// Hands everything queued to the back end, and used receive buffers back to it.
     pub fn flush(&mut self) {
         let receive = self.rx.ring.publish();
@@ -237,13 +241,13 @@ impl Netfront {
         }
     }
 
-    /// Asks to be woken when a packet comes, or when one can be sent if none can now. Says whether
-    /// there is work already, so that the guest must not sleep.
-    pub fn arm(&mut self) -> bool {
-        let received = self.rx.ring.arm();
-        // While buffers are free their return is noticed when the next packet is sent.
-        let room = !self.tx.has_room() && self.tx.arm();
-        received || room
+    /// Asks to be woken when a packet comes, or, where none can be sent, when one can: nothing is received before that.
+    pub fn arm(&mut self) -> Armed {
+        // Asked once: what is waited for depends on it.
+        let can_send = self.tx.has_room();
+        // While pages are free, the return of others is noticed when the next packet is sent.
+        let has_work = if can_send { self.rx.ring.arm() } else { self.tx.arm() };
+        Armed { can_send, has_work }
     }
 }
 
