@@ -11,6 +11,7 @@ use std::fmt::{self, Write as _};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt as text, reload};
@@ -23,7 +24,7 @@ pub use ring::{Line, Ring};
 #[derive(Clone, Debug)]
 pub struct Log {
     ring: Ring,
-    level: reload::Handle<LevelFilter, Registry>,
+    level: reload::Handle<Targets, Registry>,
 }
 
 impl Log {
@@ -52,13 +53,17 @@ impl Log {
     }
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
+/// A library that warns of strangers' malformed messages, which anybody may send as many of as he likes.
+const READER_OF_MESSAGES: &str = "hickory_proto";
+
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
-    }
+    };
+    Targets::new().with_default(level).with_target(READER_OF_MESSAGES, LevelFilter::ERROR)
 }
 
 /// Puts every event into the ring.
@@ -117,6 +122,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(service = "www", domid = %7, "off → {}: why", "building");
             tracing::debug!("nobody wants to know");
+            tracing::warn!(target: "hickory_proto::rr::rdata::opt", "a stranger has sent nonsense");
             level.modify(|current| *current = super::filter(LogLevel::Debug)).expect("it logs");
             tracing::debug!(error = ?Some(1), "somebody does");
         });
