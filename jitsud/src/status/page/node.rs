@@ -223,10 +223,20 @@ fn partition(partition: &PartitionStatus) -> String {
     }
 }
 
-/// What has been counted of packets for services that were not up.
+/// What has been counted of questions, and of packets for services that were not up.
 fn counters(status: &NodeStatus) -> Markup {
-    let packets = &status.packets;
-    let counts = [
+    let (dns, packets) = (&status.dns, &status.packets);
+    let questions = [
+        ("By UDP", dns.udp),
+        ("By TCP", dns.tcp),
+        ("Answered", dns.answered),
+        ("TCP connections", dns.open_connections),
+        ("Refused", dns.refused + dns.ignored),
+        ("Limited", dns.limited + dns.boots_limited),
+        ("Cut or not sent", dns.slipped + dns.suppressed),
+        ("Dropped", dns.dropped),
+    ];
+    let packets = [
         ("Services woken", packets.summons),
         ("Answered for guests", packets.answered),
         ("Held", packets.held),
@@ -239,8 +249,15 @@ fn counters(status: &NodeStatus) -> Markup {
         ("Too old", packets.expired),
     ];
     html! {
-        section aria-labelledby="packets" {
-            h2 #packets { "Packets for services that were not up" }
+        (counts("dns", "DNS", &questions))
+        (counts("packets", "Packets for services that were not up", &packets))
+    }
+}
+
+fn counts(id: &str, name: &str, counts: &[(&str, u64)]) -> Markup {
+    html! {
+        section aria-labelledby=(id) {
+            h2 id=(id) { (name) }
             dl.facts.counts { @for (name, count) in counts { (fact(name, count)) } }
         }
     }
