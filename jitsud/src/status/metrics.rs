@@ -292,7 +292,7 @@ fn dns(text: &mut Exposition, dns: &DnsStatus) {
         text.sample(name, &[("limit", limit)], count);
     }
     let help = "TCP connections of DNS clients that are open.";
-    text.single("jitsu_dns_connections", Kind::Gauge, help, Some(dns.open_connections));
+    text.single("jitsu_dns_open_connections", Kind::Gauge, help, Some(dns.open_connections));
     let counters = [
         (
             "jitsu_dns_connections_total",
