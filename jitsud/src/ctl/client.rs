@@ -26,6 +26,11 @@ impl Client {
         Ok(Client { stream: BufReader::new(stream) })
     }
 
+    /// Waits until the daemon hangs up.
+    pub fn end(mut self) -> Result<(), Failure> {
+        Ok(io::copy(&mut self.stream, &mut io::sink()).map(drop)?)
+    }
+
     /// Sends a request, and hands each message that comes for it to `take`, until the last one.
     pub fn ask(
         &mut self,

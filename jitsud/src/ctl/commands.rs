@@ -262,7 +262,9 @@ impl Out {
     pub fn reload(self, socket: &Path, file: Option<&Path>) -> Result<(), Failure> {
         let file = file.map(readable).transpose()?;
         let mut problems = Vec::new();
-        let outcome = Client::connect(socket)?.ask(Command::Reload { file }, |reply| {
+        let mut client = Client::connect(socket)?;
+        let before = status(&mut client)?.boot.jitsud_started_ns;
+        let outcome = client.ask(Command::Reload { file }, |reply| {
             if let Reply::Problem(problem) = reply {
                 problems.push(problem);
             }
@@ -274,8 +276,13 @@ impl Out {
             self.problems(&problems, io::stdout())?;
         }
         outcome?;
+        client.end()?;
         // Its socket stays open, and it answers when it is there again.
         let status = status(&mut Client::connect(socket)?)?;
+        if status.boot.jitsud_started_ns == before {
+            let message = "the daemon cannot begin anew, and goes on as before; jitsuctl logs says why";
+            return Err(Failure::Refused(ErrorKind::Failed, message.to_owned()));
+        }
         if !self.json {
             let running = status.services.iter().filter(|service| service.domid.is_some()).count();
             say(&format!("{} services, {running} of them running", status.services.len()))?;

@@ -18,7 +18,7 @@ use crate::node::{Node, is_a_page, page, since};
 /// Where the node's configuration is.
 const FILE: &str = "/etc/jitsu.toml";
 
-/// Between two questions while the configuration changes.
+/// Between two questions, and between two connections, while the configuration changes.
 const PACE: Duration = Duration::from_millis(5);
 
 /// For so long questions are asked before and after a change.
@@ -201,6 +201,7 @@ fn connect_on(node: &Node, services: &[Ipv4Addr], stop: &AtomicBool) -> Result<u
             ensure!(took < SYN_AGAIN, "connecting to {service} took {took:?}: its SYN was lost");
             is_a_page(&page(stream, "/")?)?;
             count += 1;
+            thread::sleep(PACE);
         }
     }
     Ok(count)
