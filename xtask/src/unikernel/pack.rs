@@ -4,7 +4,7 @@ use crate::fail::{Class, Fail};
 use crate::ui::{self, human_bytes};
 use crate::{cross, paths};
 use anyhow::{Context, Result};
-use site::pack::{Dates, Options, PackError, Packed};
+use site::pack::{Dates, Options, Packed};
 use std::path::{Path, PathBuf};
 
 /// Turn a folder of web pages into an image: put it into unikernels/ on the card, and name it as a service's kernel.
@@ -59,10 +59,7 @@ pub fn site_image(folder: &Path, options: &Options, name: &str, server: &[u8]) -
         task.describe(format!("packing {file}, {}", human_bytes(length)));
     });
     drop(task);
-    let packed = packed.map_err(|error| match error {
-        PackError::Read { .. } => anyhow::Error::new(error),
-        _ => Fail::new(Class::Input, error.to_string()),
-    })?;
+    let packed = packed.map_err(|error| input(error.into()))?;
     let image =
         site::append(server, &packed.archive).with_context(|| format!("kernel {name}")).map_err(input)?;
     Ok((packed, image))
@@ -144,6 +141,7 @@ mod tests {
             kernel: Some(folder.path().join("absent")),
         };
         let error = run(&args).unwrap_err();
+        assert!(error.to_string().contains("absent"), "{error}");
         assert_eq!(class_of(&error), Some(Class::Input));
         assert!(fs::read_dir(folder.path()).expect("folder").next().is_none());
     }
