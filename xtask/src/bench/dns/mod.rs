@@ -124,7 +124,8 @@ pub fn measure(plan: &Plan, profile: Profile) -> Result<Report> {
     paths::write_atomic(&questions, servers::questions().as_bytes())?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let pinned = processors > 1;
-    let (for_client, for_server) = if pinned { (Some(0), Some(1)) } else { (None, None) };
+    // Knot binds its only worker to the first processor, whatever it is told; so the others have that one, too.
+    let (for_server, for_client) = if pinned { (Some(0), Some(1)) } else { (None, None) };
 
     let mut running = Vec::new();
     for kind in plan.servers {
