@@ -11,10 +11,11 @@ use xen_sys::DomId;
 use xen_sys::domctl::DomainInfo;
 use xenstore::{Change, Store};
 
+use super::domains::is_ours;
 use super::life::{Life, console_file};
 use super::record::Record;
 use super::shells::is_from_shell;
-use super::{Report, Toolstack, is_ours};
+use super::{Report, Toolstack};
 use crate::console::ConsoleLog;
 use crate::domain::{self, disk, nodes};
 use crate::text::chain;

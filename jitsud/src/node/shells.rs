@@ -6,10 +6,11 @@ use xen_sys::DomId;
 use xen_sys::domctl::DomainInfo;
 
 use super::admission::{self, Need, Taken};
+use super::domains::uuid;
 use super::life::Life;
 use super::pool::Pool;
 use super::template::Template;
-use super::{Core, Refusal, Report, Toolstack, frames, uuid};
+use super::{Core, Refusal, Report, Toolstack, frames};
 use crate::directory::{Incarnation, Input, Moment, State};
 use crate::domain::{self, BuildError, Shape, Shell};
 use crate::text::chain;

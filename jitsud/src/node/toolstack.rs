@@ -15,9 +15,10 @@ use xen_sys::DomId;
 use xen_sys::event_channel::VIRQ_DOM_EXC;
 
 use super::complaints;
+use super::domains::is_ours;
 use super::inherited::{self, Inherited};
 use super::introduced::Introduced;
-use super::{RUN, Reports, is_ours};
+use super::{RUN, Reports};
 use crate::domain::nodes;
 use crate::store::{KernelWatches, SharedStore, serve_ring, socket};
 use crate::xen::{self, EventChannels, Hypervisor, SharedPages};
