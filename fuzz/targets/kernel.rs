@@ -80,7 +80,7 @@ fuzz_target!(|input: &[u8]| {
 
     kernel.length = alleged.unwrap_or(kernel.length);
     let loaded = load(memory, &kernel);
-    let fits = |bytes: u64| (0x8000 + bytes).div_ceil(MIB) + 2 <= u64::from(memory);
+    let fits = |bytes: u64| (0x8000 + bytes + (3 << 19)).div_ceil(MIB) <= u64::from(memory);
     let good = kernel.length <= MAX_KERNELS && image_size(&kernel).is_some() && fits(kernel.length);
     assert_eq!(loaded.config.services.len(), usize::from(good), "{:?}", loaded.problems);
     assert_eq!(loaded.problems.is_empty(), good);

@@ -74,7 +74,8 @@ pub fn on_this_host(report: &mut Report) -> Result<()> {
             continue;
         }
         let (name, upstreams) = (format!("dns-{group}"), loopback());
-        let config = config.replace("UPSTREAMS", &format!("{upstreams:?}"));
+        let config =
+            config.replace("UPSTREAMS", &format!("{:?}", upstreams.map(|server| server.to_string())));
         let started = report.check(&format!("DNS, {group}: a rehearsal answers"), || {
             Rehearsal::start(&name, &config, &["--dns", at])
         });

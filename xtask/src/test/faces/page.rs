@@ -256,7 +256,7 @@ pub fn seen(
     let (start, event) = (after["start"].as_str(), after["event"].as_str());
     // In seconds on a slow host.
     let is_time = |text: &str| {
-        let (value, unit) = text.trim().split_once(' ').unwrap_or_default();
+        let (value, unit) = text.trim().split_once(char::is_whitespace).unwrap_or_default();
         value.parse::<f64>().is_ok() && (unit.starts_with("ms") || unit.starts_with('s'))
     };
     ensure!(start.is_some_and(is_time), "no time of the start: {after}");
