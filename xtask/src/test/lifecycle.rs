@@ -17,6 +17,7 @@ pub const TESTS: [Test; 2] = [
 
 fn idle_service_is_stopped(context: &Context) -> Result<()> {
     let node = context.node();
+    context.await_off("brief")?;
     let before = node.status()?;
     let mark = node.mark();
     node.summon("brief")?;
@@ -32,6 +33,7 @@ fn idle_service_is_stopped(context: &Context) -> Result<()> {
 
 fn cycles_leak_nothing(context: &Context) -> Result<()> {
     let node = context.node();
+    context.await_off("brief")?;
     let before = node.settled_status()?;
     for _ in 0..ROUNDS {
         round(node)?;

@@ -245,6 +245,15 @@ impl Context {
         Ok(())
     }
 
+    /// Waits until the service, which ends soon when nobody asks for it, is off.
+    fn await_off(&self, service: &str) -> Result<()> {
+        let mark = self.node.mark();
+        if self.node.status()?.service(service)?.state != "off" {
+            self.node.await_state(mark, service, "off")?;
+        }
+        Ok(())
+    }
+
     /// Fails unless www can be resolved and serves its page.
     fn ensure_www_serves(&self) -> Result<()> {
         let summoned = self.node.summon("www").context("while www must not be disturbed")?;

@@ -26,10 +26,7 @@ const MOST_MEMORY: u64 = 1 << 20;
 
 fn summon_is_seen(context: &Context) -> Result<()> {
     let (node, browser) = (context.node(), Browser::start()?);
-    let mark = node.mark();
-    if node.status()?.service("brief")?.state != "off" {
-        node.await_state(mark, "brief", "off")?;
-    }
+    context.await_off("brief")?;
     let summon = || node.summon("brief").map(drop);
     seen(&browser, node.http(), ("brief", "www"), summon)?;
     for screen in SCREENS {
