@@ -48,7 +48,9 @@ pub fn script() -> Result<String> {
 fn fetch(cached: &Path) -> Result<()> {
     let dir = tempfile::tempdir().context("making a temporary directory")?;
     let mut command = Command::new("npm");
-    command.args(["pack", "--silent", "--ignore-scripts", PACKAGE]).current_dir(dir.path());
+    command
+        .args(["pack", "--silent", "--ignore-scripts", "--fetch-retries=5", PACKAGE])
+        .current_dir(dir.path());
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
