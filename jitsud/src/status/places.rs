@@ -18,7 +18,7 @@ pub const MOST_FOLLOWERS: usize = 8;
 /// Most of them of one source.
 pub const MOST_FOLLOWERS_EACH: usize = 4;
 /// Bytes of answers that clients have not taken yet. One answer may be larger if there is no other.
-pub const MOST_BYTES: usize = 256 << 10;
+pub const MOST_BYTES: usize = 192 << 10;
 
 /// All connections; cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -132,7 +132,7 @@ fn creation_table(text: &mut String, creation: &Creation) {
         interface: until it is a port of the bridge, which dom0's kernel does beside that. The hypervisor alone: the \
         calls that make an empty domain of that memory. xl: the command `xl create` with the script `vif-bridge`, until \
         it ends. The slopes are those of the least squares of all samples. There is one processor: in a long build dom0's \
-        kernel makes the interface before it ends, in a short one partly after it. That makes the slope until the domain \
+        kernel makes the interface before it ends, in a short one after it. That makes the slope until the domain \
         runs look steeper than the hypervisor's. What both together take above the hypervisor's share hardly grows.";
     let columns = [
         "MiB",
