@@ -6,11 +6,10 @@
 use capture::{Direction, FlowBounds, Flows, Moment, ServiceId};
 use libfuzzer_sys::fuzz_target;
 
-// Modules of capture's tests, of which a target uses a part.
-#[allow(dead_code)]
+#[expect(dead_code, reason = "a module of capture's tests, of which this target uses a part")]
 #[path = "../../capture/tests/capture/build.rs"]
 mod build;
-#[allow(dead_code)]
+#[expect(dead_code, reason = "a module of capture's tests, of which this target uses a part")]
 #[path = "../../capture/tests/capture/flows.rs"]
 mod flows;
 
