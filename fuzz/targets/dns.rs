@@ -2,9 +2,7 @@
 //! which fits and can be read; nobody else gets any.
 #![no_main]
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -13,11 +11,13 @@ use std::time::Duration;
 use hickory_server::proto::op::{Message, MessageType};
 use hickory_server::proto::rr::{RData, RecordType};
 use jitsud::clock::lookup::Question;
-use jitsud::config::{HEAD_BYTES, KernelHead, Kernels, parse};
 use jitsud::directory::Moment;
 use jitsud::dns::{Begun, Key, Known, Limits, Transport, Zone, begin, brief, reply};
 use jitsud::summoner::{Request, Requests, ServiceId, SummonError, Summoned, Summoner, Temperature};
 use libfuzzer_sys::fuzz_target;
+
+mod configured;
+use configured::configured;
 
 const CONFIG: &str = r#"
 [node]
@@ -39,16 +39,7 @@ fn zone() -> &'static Arc<Zone> {
 fn node() -> &'static (Arc<Zone>, Limits) {
     static NODE: OnceLock<(Arc<Zone>, Limits)> = OnceLock::new();
     NODE.get_or_init(|| {
-        let probe = |_: &Path| -> io::Result<KernelHead> {
-            let mut head = [0; HEAD_BYTES];
-            head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
-            head[0x2c] = 64;
-            Ok(KernelHead { head, length: 64 })
-        };
-        let kernels = Kernels { card: None, probe: &probe, disk: &|_| Ok((0, 0)) };
-        let draft = parse(CONFIG.as_bytes(), Path::new("jitsu.toml"), &kernels).expect("good TOML");
-        let addressing = draft.node.addressing.expect("an address");
-        let loaded = draft.resolve(addressing, &[], Duration::ZERO);
+        let loaded = configured(CONFIG);
         assert_eq!((loaded.problems.len(), loaded.config.services.len()), (0, 1));
         let limits = Limits::new(&loaded.config.node, [7; 16], Arc::default());
         (Arc::new(Zone::new(&loaded.config).expect("good names")), limits)

@@ -4,9 +4,7 @@
 //! The first byte of an input says how the message comes and what becomes of services, the rest is the message.
 #![no_main]
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -14,11 +12,13 @@ use std::time::Duration;
 
 use hickory_server::proto::op::{Message, Query, ResponseCode};
 use hickory_server::proto::rr::{DNSClass, Name, Record, RecordType};
-use jitsud::config::{HEAD_BYTES, KernelHead, Kernels, parse};
 use jitsud::directory::Moment;
 use jitsud::dns::{Transport, Zone, reply};
 use jitsud::summoner::{Request, SummonError, Summoned, Summoner};
 use libfuzzer_sys::fuzz_target;
+
+mod configured;
+use configured::configured;
 
 const CONFIG: &str = include_str!("../seeds/config/names");
 
@@ -29,16 +29,7 @@ const NAMES: [&str; 13] =
 fn zone() -> &'static Arc<Zone> {
     static ZONE: OnceLock<Arc<Zone>> = OnceLock::new();
     ZONE.get_or_init(|| {
-        let probe = |_: &Path| -> io::Result<KernelHead> {
-            let mut head = [0; HEAD_BYTES];
-            head[0x24..0x28].copy_from_slice(&0x016f_2818_u32.to_le_bytes());
-            head[0x2c] = 64;
-            Ok(KernelHead { head, length: 64 })
-        };
-        let kernels = Kernels { card: None, probe: &probe, disk: &|_| Ok((0, 0)) };
-        let draft = parse(CONFIG.as_bytes(), Path::new("jitsu.toml"), &kernels).expect("good TOML");
-        let addressing = draft.node.addressing.expect("an address");
-        let loaded = draft.resolve(addressing, &[], Duration::ZERO);
+        let loaded = configured(CONFIG);
         assert_eq!((&loaded.problems[..], loaded.config.services.len()), (&[][..], 4));
         Arc::new(Zone::new(&loaded.config).expect("good names"))
     })
